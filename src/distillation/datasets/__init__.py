@@ -1,0 +1,1 @@
+"""One module per data set: each returns tensors and class names, and verifies what it read."""

@@ -1,0 +1,93 @@
+"""Map an experiment over configurations, skipping what the store holds."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import joblib
+import torch
+from tqdm.auto import tqdm
+
+from distillation.datasets.common import REPOSITORY
+from distillation.store import Store
+from distillation.training import device
+
+Run = Callable[[Any, Store], dict]
+
+
+def sweep(
+    run: Run, configs: Iterable[Any], store: Store, *, name: str = "runs", needs_tensors: bool = False
+) -> list[dict]:
+    """Run what is not yet in the store; return the records of all configurations, in order.
+
+    run(config, store) returns {"metrics": ..., "history": ...}; each finished run is a record on disk, so an
+    interrupted sweep continues where it stopped.  needs_tensors: also run again what has a record but no tensors here.
+    DISTILLATION_JOBS sets the number of local processes (default: one per core and none on a GPU),
+    DISTILLATION_BACKEND another joblib backend.
+    """
+    configs = list(dict.fromkeys(configs))
+    missing = [config for config in configs if not _done(config, store, needs_tensors)]
+    if missing:
+        jobs = min(_jobs(), len(missing))
+        calls = (joblib.delayed(finish)(run, config, store, needs_tensors) for config in missing)
+        if jobs == 1:
+            results = (finish(run, config, store, needs_tensors) for config in missing)
+        else:
+            backend = os.environ.get("DISTILLATION_BACKEND", "loky")
+            results = joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(calls)
+        for _ in tqdm(results, total=len(missing), desc=name, unit="run", mininterval=1):
+            pass
+    return [store.read(config) for config in configs]
+
+
+def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False) -> None:
+    """Run one configuration, unless another process has finished it meanwhile, and write its record."""
+    if _done(config, store, needs_tensors):
+        return
+    threads_before = torch.get_num_threads()
+    generator_before = torch.get_rng_state()
+    torch.set_num_threads(config.threads)
+    started = time.monotonic()
+    try:
+        result = run(config, store)
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.set_rng_state(generator_before)
+    store.write(config, result | {"seconds": round(time.monotonic() - started, 2), "environment": environment()})
+
+
+def environment() -> dict:
+    """What a record says about the machine: device, processor's bf16 units, versions, peak memory in MB, commit."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "device": device().type,
+        "matrix_units": device().type == "cpu" and torch.cpu._is_amx_tile_supported(),
+        "cores": os.cpu_count(),
+        "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": _commit(),
+    }
+
+
+def _done(config: Any, store: Store, needs_tensors: bool) -> bool:
+    return store.has(config) and (not needs_tensors or store.tensors_path(config).exists())
+
+
+def _jobs() -> int:
+    if given := os.environ.get("DISTILLATION_JOBS"):
+        return int(given)
+    return (os.cpu_count() or 1) if device().type == "cpu" else 1
+
+
+@cache
+def _commit() -> str:
+    command = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
