@@ -248,9 +248,3 @@ def corrected_biases(
 
 def _fixed_order(data: Images) -> Tensor:
     return torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(0))
-
-
-def teacher(profile, seed: int = 0, cases: str = "all") -> Net:
-    """The large net of section 3: dropout of 20 % of the inputs and half the hidden units, max-norm, jitter."""
-    optimisation = profile.half_teacher if "half" in cases else profile.teacher
-    return Net(profile.dataset, profile.teacher_hidden, 0.2, 0.5, cases, None, optimisation, seed)

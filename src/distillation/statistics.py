@@ -1,0 +1,101 @@
+"""Means, intervals and verdicts, from stated rules."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval (Student's t over seeds) and the values it came from.
+
+    With one value there is no interval: low and high are NaN.
+    """
+
+    mean: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+    @property
+    def seeds(self) -> int:
+        return len(self.values)
+
+    def text(self, digits: int = 0, unit: str = "") -> str:
+        """For prose, e.g. "152 (148 to 156)"."""
+        if math.isnan(self.low):
+            return f"{self.mean:.{digits}f}{unit} (one seed)"
+        return f"{self.mean:.{digits}f}{unit} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def estimate(values) -> Estimate:
+    """Mean and 95 % t interval of one value per seed.  Raises ValueError for no values."""
+    values = tuple(float(value) for value in values)
+    if not values:
+        raise ValueError("No values to estimate a mean from.")
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Estimate(mean, math.nan, math.nan, values)
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return Estimate(mean, mean - half, mean + half, values)
+
+
+def difference(a, b) -> Estimate:
+    """Mean of a - b with Welch's 95 % interval; a and b hold one value per seed, unpaired."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    mean = float(a.mean() - b.mean())
+    values = tuple((a.mean() - b).tolist()) if len(a) < len(b) else tuple((a - b.mean()).tolist())
+    if min(len(a), len(b)) < 2:
+        return Estimate(mean, math.nan, math.nan, values)
+    errors = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    spread = sum(errors)
+    if spread == 0:
+        return Estimate(mean, mean, mean, values)
+    freedom = spread**2 / (errors[0] ** 2 / (len(a) - 1) + errors[1] ** 2 / (len(b) - 1))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(spread)
+    return Estimate(mean, mean - half, mean + half, values)
+
+
+def indistinguishable_from_best(values: dict[float, list[float]]) -> tuple[float, tuple[float, ...]]:
+    """The setting with the lowest mean, and all settings whose paired difference from it has an interval over zero.
+
+    values: setting -> one value per seed, seeds in the same order; lower is better.  With one seed every setting within
+    no distance of the best counts, so only ties do.
+    """
+    best = min(values, key=lambda setting: float(np.mean(values[setting])))
+    near = []
+    for setting, runs in values.items():
+        gap = estimate(np.subtract(runs, values[best]))
+        if setting == best or (gap.low <= 0 if len(runs) > 1 else gap.mean <= 0):
+            near.append(setting)
+    return best, tuple(sorted(near))
+
+
+def verdict(low: float, high: float, partly: float, fully: float) -> str:
+    """The verdict on an effect whose size is claimed to be large: the interval [low, high] against two thresholds.
+
+    "reproduced" if the whole interval lies above `fully`; "partly" if it lies above `partly`; "not reproduced" if it
+    lies below `partly`; else "inconclusive" (also without an interval).
+    """
+    if math.isnan(low) or math.isnan(high):
+        return "inconclusive"
+    if low > fully:
+        return "reproduced"
+    if low > partly:
+        return "partly"
+    return "not reproduced" if high < partly else "inconclusive"
+
+
+def agreement(low: float, high: float, paper: float, tolerance: float) -> str:
+    """The verdict on an absolute figure measured on the paper's own data: `paper` plus or minus `tolerance`.
+
+    "reproduced" if the interval overlaps the paper's figure within the tolerance at its mean (so the whole interval's
+    centre is within tolerance), "partly" if only the interval touches it, else "not reproduced".
+    """
+    if math.isnan(low) or math.isnan(high):
+        return "inconclusive"
+    if abs((low + high) / 2 - paper) <= tolerance:
+        return "reproduced"
+    return "partly" if low - tolerance <= paper <= high + tolerance else "not reproduced"
