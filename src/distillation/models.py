@@ -1,5 +1,7 @@
 """The networks, as plain modules built from a few numbers."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 class ByteMaskDropout(nn.Module):
     """Dropout whose mask compares random bytes with a threshold: eight decisions per 64-bit random number.
 
-    drop: the probability of dropping a unit, rounded to a multiple of 1/256; kept units are scaled up by 1 / (1 - drop).
+    drop: the probability of dropping a unit, rounded to a multiple of 1/256; kept units are scaled by 1 / (1 - drop).
     nn.Dropout draws a float per unit, which doubles the step of these nets on a CPU.
     """
 
@@ -28,7 +30,7 @@ class ByteMaskDropout(nn.Module):
 def mlp(sizes: tuple[int, ...], *, input_dropout: float = 0.0, hidden_dropout: float = 0.0) -> nn.Sequential:
     """A net of rectified linear layers, (batch, sizes[0]) -> logits (batch, sizes[-1])."""
     layers: list[nn.Module] = [ByteMaskDropout(input_dropout)] if input_dropout else []
-    for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for fan_in, fan_out in pairwise(sizes[:-1]):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU(inplace=True)]
         if hidden_dropout:
             layers.append(ByteMaskDropout(hidden_dropout))
@@ -37,7 +39,7 @@ def mlp(sizes: tuple[int, ...], *, input_dropout: float = 0.0, hidden_dropout: f
 
 @torch.no_grad()
 def clip_incoming_norms(model: nn.Module, max_norm: float) -> None:
-    """Bound the L2 norm of each hidden unit's incoming weights (max-norm, arXiv:1207.0580); the output layer is free."""
+    """Bound the L2 norm of each hidden unit's incoming weights (max-norm, arXiv:1207.0580), not the outputs'."""
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     for linear in linears[:-1]:
         norms = torch.linalg.vector_norm(linear.weight, dim=1)

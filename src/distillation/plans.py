@@ -71,14 +71,14 @@ PAPER = Profile(
     temperatures=(1, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 20, 40),
     hard_weights=(0, 0.05, 0.1, 0.2, 0.5, 1),
     mixed_weights=(0.1, 0.5),
-    sizes=(600, 1_800, 6_000, 18_000, 60_000),
+    sizes=(600, 3_000, 15_000, 60_000),
     learning_rates=tuple(0.0125 * 2**k for k in range(9)),
     kept=(2, 3, 4, 5, 6, 7, 8, 9),
     teacher=Optimisation(epochs=120, batch_size=256, max_norm=3.5, jitter=2),
-    half_teacher=Optimisation(epochs=50, batch_size=256, max_norm=3.5, jitter=2),
-    headline=Optimisation(epochs=60),
-    student=Optimisation(epochs=16),
-    short=Optimisation(epochs=5),
+    half_teacher=Optimisation(epochs=80, batch_size=256, max_norm=3.5, jitter=2),
+    headline=Optimisation(epochs=40, batch_size=256, learning_rate=0.1),
+    student=Optimisation(epochs=12, batch_size=256, learning_rate=0.1),
+    short=Optimisation(epochs=3, batch_size=256),
     teacher_seeds=3,
     headline_seeds=5,
     seeds=3,
@@ -98,9 +98,9 @@ QUICK = dataclasses.replace(
     kept=(2, 5, 9),
     teacher=Optimisation(epochs=8, batch_size=256, max_norm=3.5, jitter=2),
     half_teacher=Optimisation(epochs=6, batch_size=256, max_norm=3.5, jitter=2),
-    headline=Optimisation(epochs=8),
-    student=Optimisation(epochs=3),
-    short=Optimisation(epochs=1),
+    headline=Optimisation(epochs=6, batch_size=256, learning_rate=0.1),
+    student=Optimisation(epochs=2, batch_size=256, learning_rate=0.1),
+    short=Optimisation(epochs=1, batch_size=256),
     teacher_seeds=1,
     headline_seeds=2,
     seeds=2,
@@ -121,8 +121,8 @@ SMOKE = dataclasses.replace(
     learning_rates=(0.1, 1.6, 25.6),
     teacher=Optimisation(epochs=4, batch_size=128, max_norm=3.5, jitter=2),
     half_teacher=Optimisation(epochs=4, batch_size=128, max_norm=3.5, jitter=2),
-    headline=Optimisation(epochs=4, batch_size=128),
-    student=Optimisation(epochs=2, batch_size=128),
+    headline=Optimisation(epochs=4, batch_size=128, learning_rate=0.1),
+    student=Optimisation(epochs=2, batch_size=128, learning_rate=0.1),
     short=Optimisation(epochs=1, batch_size=128),
     gradient_cases=100,
 )
@@ -201,9 +201,7 @@ def section3(profile: Profile) -> dict[str, list[Net | Student]]:
             for weight in profile.hard_weights
             for seed in few
         ],
-        "hard weight": [
-            student(profile, seed, hard_weight=weight) for weight in profile.hard_weights for seed in few
-        ],
+        "hard weight": [student(profile, seed, hard_weight=weight) for weight in profile.hard_weights for seed in few],
         "mixed labels": [
             student(profile, seed, objective="mixed labels", hard_weight=weight)
             for weight in profile.mixed_weights

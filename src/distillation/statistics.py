@@ -88,14 +88,29 @@ def verdict(low: float, high: float, partly: float, fully: float) -> str:
     return "not reproduced" if high < partly else "inconclusive"
 
 
-def agreement(low: float, high: float, paper: float, tolerance: float) -> str:
-    """The verdict on an absolute figure measured on the paper's own data: `paper` plus or minus `tolerance`.
+def agreement(found: Estimate, paper: float) -> str:
+    """The verdict on an absolute figure measured on the paper's own data.
 
-    "reproduced" if the interval overlaps the paper's figure within the tolerance at its mean (so the whole interval's
-    centre is within tolerance), "partly" if only the interval touches it, else "not reproduced".
+    "reproduced" if the mean lies within 15 % of the paper's figure or its interval holds the figure; "partly" if it
+    lies within 50 %; else "not reproduced".
     """
-    if math.isnan(low) or math.isnan(high):
-        return "inconclusive"
-    if abs((low + high) / 2 - paper) <= tolerance:
+    distance = abs(found.mean - paper) / abs(paper)
+    if distance <= 0.15 or found.low <= paper <= found.high:
         return "reproduced"
-    return "partly" if low - tolerance <= paper <= high + tolerance else "not reproduced"
+    return "partly" if distance <= 0.5 else "not reproduced"
+
+
+def similar(found: Estimate, scale: float) -> str:
+    """The verdict on a claim that a difference is small, judged against an effect of size `scale`.
+
+    "reproduced" if the whole interval lies within a quarter of the scale, "not reproduced" if the whole interval lies
+    outside, "partly" if the mean lies within, else "inconclusive" (also without an interval).
+    """
+    if math.isnan(found.low):
+        return "inconclusive"
+    allowed = abs(scale) / 4
+    if max(abs(found.low), abs(found.high)) <= allowed:
+        return "reproduced"
+    if found.low > allowed or found.high < -allowed:
+        return "not reproduced"
+    return "partly" if abs(found.mean) <= allowed else "inconclusive"

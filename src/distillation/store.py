@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,9 @@ class Store:
         try:
             record = json.loads(path.read_text())
         except FileNotFoundError:
-            raise StoreError(f"{shown} is missing: no finished run of {config}.") from None
+            raise StoreError(
+                f"{shown} is missing: run ./run_all.sh {path.parents[2].name}, which trains what it lacks. ({config})"
+            ) from None
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
         if not isinstance(record, dict) or record.get("recipe") != self.recipe or record.get("config") != plain(config):
@@ -70,11 +71,12 @@ class Store:
         """Write the run's record in one step: at any moment there is a whole record or none."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps({"config": plain(config), "recipe": self.recipe} | record, indent=1, allow_nan=False)
-        with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".partial", delete=False) as file:
+        partial = self.path(config).with_suffix(f".{os.getpid()}.partial")
+        with open(partial, "w") as file:
             file.write(content + "\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(file.name, self.path(config))
+        os.replace(partial, self.path(config))
 
     def tensors_path(self, config: Any) -> Path:
         """Where the run's weights and outputs lie: beside its record."""

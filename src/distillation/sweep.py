@@ -12,7 +12,7 @@ from typing import Any
 
 import joblib
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from distillation.datasets.common import REPOSITORY
 from distillation.store import Store

@@ -54,7 +54,7 @@ def load(name: str) -> Images:
 
 
 def find() -> str:
-    """ "mnist" if its files are there or can be downloaded, else "digits".  A damaged file is an error, not a reason."""
+    """The name of the data set to use: "mnist" if its files are there or can be downloaded, else "digits"."""
     try:
         for name in FILES:
             _file(name)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from distillation import ensembles, objectives
 from distillation.datasets import mnist
 from distillation.datasets.common import Images
 from distillation.models import mlp
+from distillation.statistics import estimate
 from distillation.store import Store
 from distillation.sweep import sweep
 from distillation.training import Diverged, Optimisation, logits_of, train
@@ -134,6 +136,62 @@ def run_all(configs: list[Net | Student], store: Store, *, name: str) -> list[di
     return sweep(run, configs, store, name=name)
 
 
+def table(configs: list[Net | Student], store: Store) -> pd.DataFrame:
+    """One row per run: its settings, `errors` (of `evaluated` cases), `percent`, train_errors and the bias variants.
+
+    errors_<variant>, errors_on_omitted_<variant> and shift_<variant> are those of `corrected_biases`.
+    """
+    rows = []
+    for config in configs:
+        metrics = store.read(config)["metrics"]
+        row = {
+            "targets": "hard" if isinstance(config, Net) else "soft",
+            "width": config.hidden[0],
+            "seed": config.seed,
+            "cases": config.cases,
+            "size": config.size,
+            "learning_rate": config.optimisation.learning_rate,
+            "epochs": config.optimisation.epochs,
+        }
+        for name in ("temperature", "hard_weight", "objective", "omit"):
+            row[name] = getattr(config, name, None)
+        row["mean_of"] = getattr(getattr(config, "teacher", None), "mean", None)
+        row |= {name: metrics.get(name) for name in ("errors", "evaluated", "train_errors", "train_cases")}
+        if metrics["errors"] is not None:
+            row["percent"] = 100 * metrics["errors"] / metrics["evaluated"]
+        for variant in ("none", "prior", "test"):
+            bias = metrics.get("bias", {}).get(variant, {})
+            row |= {f"{name}_{variant}": value for name, value in bias.items()}
+        row["omitted_cases"] = metrics.get("bias", {}).get("omitted_cases")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def held_out_curves(configs: list[Student], store: Store) -> pd.DataFrame:
+    """Held-out errors during training: hard_weight, seed, epoch (from 1) and percent, one row per run and epoch."""
+    rows = []
+    for config in configs:
+        record = store.read(config)
+        for epoch, row in enumerate(record["history"], 1):
+            percent = 100 * row["held_out_errors"] / record["metrics"]["evaluated"]
+            rows.append({"hard_weight": config.hard_weight, "seed": config.seed, "epoch": epoch, "percent": percent})
+    return pd.DataFrame(rows)
+
+
+def epochs_to_reach(curves: pd.DataFrame) -> tuple[float, pd.DataFrame]:
+    """Epochs until each hard weight first reaches an error, as text with a 95 % interval, and that error in percent.
+
+    The error is the highest of the runs' final errors, so that every run reaches it.
+    """
+    goal = curves[curves["epoch"] == curves["epoch"].max()]["percent"].max()
+    reached = curves[curves["percent"] <= goal].groupby(["hard_weight", "seed"])["epoch"].min()
+    rows = [
+        {"hard weight": f"{weight:g}", "epochs": estimate(values).text(1)}
+        for weight, values in reached.groupby("hard_weight")
+    ]
+    return goal, pd.DataFrame(rows)
+
+
 def members(teacher: Net | Ensemble) -> tuple[Net, ...]:
     """The nets that make a teacher."""
     return teacher.members if isinstance(teacher, Ensemble) else (teacher,)
@@ -219,8 +277,8 @@ def corrected_biases(
 ) -> dict:
     """Errors after raising the biases of the omitted classes by one shift, chosen three ways (section 3).
 
-    "none": no shift.  "prior": the shift at which the share of omitted classes among the predictions on the (unlabelled)
-    training images is their prior; it sees no test case.  "test": the best of 0, 0.1, ... 20 on the test labels, as in
+    "none": no shift.  "prior": the shift at which the share of omitted classes among the predictions on the
+    (unlabelled) training images is their prior.  "test": the best of 0, 0.1, ... 20 on the test labels, as in
     the paper.  Lowering the biases of the other classes is the same thing.  logits, labels: of the cases to evaluate.
     """
     is_omitted = torch.zeros(logits.shape[1], dtype=torch.bool)

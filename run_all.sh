@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Sets up .venv, then executes the notebooks or runs every check. `./run_all.sh --help` explains it.
+# Needs Python 3.11 to 3.14 and git; works with macOS's bash 3.2.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" # the package is used from here, also by the notebooks' kernels
+export JUPYTER_PREFER_ENV_PATH=1                        # the kernel of .venv, not one that the user has registered
+export PYDEVD_DISABLE_FILE_VALIDATION=1                 # no debugger warnings from the kernels
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "run_all.sh needs Python 3.11 to 3.14 and found none on PATH: install one from https://www.python.org or with" \
+        "your system's package manager." >&2
+    return 1
+}
+
+set_up() {
+    local python wanted stamp=.venv/requirements.sha256
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        python=$(find_python)
+        echo "Creating .venv with $("$python" --version)."
+        "$python" -m venv --clear .venv || {
+            echo "$python cannot make a virtual environment (on Debian or Ubuntu: apt install python3-venv)." >&2
+            return 1
+        }
+    fi
+    wanted=$(.venv/bin/python -c 'import hashlib; print(hashlib.sha256(open("requirements.txt", "rb").read()).hexdigest())')
+    if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
+        return
+    fi
+    echo "Installing the pinned requirements into .venv (once; PyTorch is about 1 GB on Linux)."
+    rm -f "$stamp"
+    if ! { .venv/bin/python -m pip install --quiet --disable-pip-version-check uv &&
+        .venv/bin/python -m uv pip install --quiet --python .venv/bin/python -r requirements.txt; }; then
+        echo "uv did not manage; trying pip."
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt || {
+            echo "The requirements could not be installed: check the network and run the same command again." >&2
+            return 1
+        }
+    fi
+    echo "$wanted" >"$stamp" # written last, so that an interrupted installation is done again
+}
+
+run_checks() {
+    local status=0
+    unset DISTILLATION_RESULTS # committed notebooks are checked against committed records
+    ruff check . || status=1
+    ruff format --check . || status=1
+    if [ "$status" != 0 ]; then
+        echo "ruff found something (above): this run fails, whatever pytest says." >&2
+    fi
+    if ls notebooks/*.ipynb >/dev/null 2>&1; then
+        python -m pytest tests notebooks --nbval --nbval-cell-timeout=600 || status=1
+    else
+        python -m pytest tests || status=1
+    fi
+    return "$status"
+}
+
+for argument in "$@"; do
+    case "$argument" in
+    -h | --help)
+        python=$(find_python)
+        exec "$python" -m distillation.runner --help
+        ;;
+    esac
+done
+set_up
+export PATH="$PWD/.venv/bin:$PATH" VIRTUAL_ENV="$PWD/.venv"
+if [ "${1:-}" = test ]; then
+    if [ $# -gt 1 ]; then
+        echo "./run_all.sh test takes no further arguments." >&2
+        exit 2
+    fi
+    run_checks
+else
+    exec python -m distillation.runner "$@"
+fi

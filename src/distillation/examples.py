@@ -1,0 +1,70 @@
+"""The few test digits that notebooks show, with the logits of three nets: small enough to be published."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from distillation import plans
+from distillation.experiments import mnist
+from distillation.plans import Profile
+from distillation.store import StoreError
+
+NUMBER = 100
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Test digits: images (cases, 28, 28) uint8, labels (cases,), logits (cases, 10) float32 of three nets."""
+
+    images: Tensor
+    labels: Tensor
+    teacher_logits: Tensor
+    student_logits: Tensor
+    plain_logits: Tensor
+
+    @staticmethod
+    def path(profile: Profile) -> Path:
+        """results/<profile>/examples/digits.safetensors."""
+        return profile.results / "examples" / "digits.safetensors"
+
+    @classmethod
+    def load(cls, profile: Profile) -> "Examples":
+        """The profile's examples.  Raises StoreError, naming the command that makes them, if they are missing."""
+        try:
+            return cls(**load_file(cls.path(profile)))
+        except FileNotFoundError:
+            raise StoreError(
+                f"results/{profile.name}/examples/digits.safetensors is missing: run ./run_all.sh {profile.name}."
+            ) from None
+
+
+def make(profile: Profile) -> Examples:
+    """Collect and save the examples, with the stored outputs of the teacher, distilled and plain nets of seed 0."""
+    data, store = mnist.load(profile.dataset), profile.store("mnist")
+    runs = plans.section3(profile)
+    logits = {
+        name: store.tensors(runs[key][0])["scored_logits"][:NUMBER]
+        for name, key in (("teacher_logits", "teacher"), ("student_logits", "distilled"), ("plain_logits", "plain"))
+    }
+    images, labels = data.test_images[:NUMBER], data.test_labels[:NUMBER]
+    examples = Examples(images=images, labels=labels, **logits)
+    path = Examples.path(profile)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in vars(examples).items()}, path)
+    return examples
+
+
+def publish_weights(profile: Profile) -> list[Path]:
+    """Write the weights of the teacher, distilled and plain nets of seed 0, in half precision, under models/."""
+    store, runs = profile.store("mnist"), plans.section3(profile)
+    folder = profile.results / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name in ("teacher", "distilled", "plain"):
+        tensors = store.tensors(runs[name][0])
+        weights = {key: value.half() for key, value in tensors.items() if key.endswith(("weight", "bias"))}
+        paths.append(folder / f"{name}.safetensors")
+        save_file(weights, paths[-1], metadata={"record": store.path(runs[name][0]).name})
+    return paths

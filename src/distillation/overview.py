@@ -1,0 +1,67 @@
+"""What the overview notebook and the README show of all notebooks: headline rows, costs and times."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from distillation.datasets.common import REPOSITORY
+from distillation.paper import CLAIMS
+
+PUBLISHED = REPOSITORY / "results" / "paper"
+
+
+def headline(folder: Path = PUBLISHED) -> pd.DataFrame:
+    """The published `headline.csv` with each claim's text and unit: columns of both, one row per claim."""
+    rows = pd.read_csv(folder / "headline.csv")
+    claims = pd.DataFrame([{"id": name, "claim": claim, "unit": unit} for name, (claim, unit) in CLAIMS.items()])
+    return rows.merge(claims, on="id", how="left", validate="one_to_one")
+
+
+def costs(folder: Path = PUBLISHED) -> pd.DataFrame:
+    """Runs, core-hours and largest memory of the published records, one row per experiment."""
+    rows = []
+    for experiment in sorted(path for path in (folder / "records").iterdir() if path.is_dir()):
+        records = [json.loads(path.read_text()) for path in sorted(experiment.glob("*.json"))]
+        if records:
+            memory = max(record["environment"]["peak_memory_mb"] for record in records)
+            rows.append(
+                {
+                    "experiment": experiment.name,
+                    "runs": len(records),
+                    "core-hours": round(sum(record["seconds"] for record in records) / 3600, 2),
+                    "largest memory, MB": memory,
+                    "device": ", ".join(sorted({record["environment"]["device"] for record in records})),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def notebook_times(folder: Path = PUBLISHED) -> pd.DataFrame:
+    """The published times.csv (notebook, profile, seconds, peak memory, ...), or an empty table if there is none."""
+    path = folder / "times.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def readme_table(rows: pd.DataFrame) -> str:
+    """The README's results table as Markdown, from `headline`."""
+    shown = pd.DataFrame(
+        {
+            "claim": rows["claim"],
+            "unit": rows["unit"],
+            "paper": rows["paper"].fillna(""),
+            "ours": [_number(value) for value in rows["ours"]],
+            "95 % interval": [
+                "" if pd.isna(low) else f"{_number(low)} to {_number(high)}"
+                for low, high in zip(rows["low"], rows["high"], strict=True)
+            ],
+            "seeds": rows["seeds"].astype(str),
+            "verdict": rows["verdict"],
+            "notebook": [f"[{name[:2]}](notebooks/{name}.ipynb)" for name in rows["notebook"]],
+        }
+    )
+    return shown.to_markdown(index=False, disable_numparse=True)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,30 @@
+"""What a notebook calls first: train what its profile lacks, and hand over the finished runs."""
+
+from distillation import examples, plans
+from distillation.experiments import gradients, mnist
+from distillation.headline import Runs
+from distillation.sweep import sweep
+
+
+def reproduce(profile_name: str, notebook: str, train: bool) -> Runs:
+    """The runs of a notebook ("01" or "02") at a profile.
+
+    Trains what is missing, with progress, unless the profile is "paper" and train is False: then a missing record is an
+    error when it is read.  Raises ValueError for an unknown profile.
+    """
+    profile = plans.profile(profile_name)
+    if train or profile.name != "paper":
+        store = profile.store("mnist")
+        shown = {name: plans.section3(profile)[name][:1] for name in ("teacher", "plain", "distilled")}
+        section = shown | plans.section2(profile) if notebook == "01" else plans.section3(profile)
+        for number, (name, configs) in enumerate(section.items(), 1):
+            mnist.run_all(configs, store, name=f"{number}/{len(section)} {name}")
+        if notebook == "01":
+            teachers = plans.section3(profile)["teacher"]
+            sweep(mnist.run, teachers, store, name="teachers", needs_tensors=True)
+            sweep(gradients.run, plans.gradient_noise(profile), profile.store("gradients"), name="gradients")
+        if not examples.Examples.path(profile).exists():
+            nets = [configs[0] for configs in shown.values()]
+            sweep(mnist.run, nets, store, name="examples", needs_tensors=True)
+            examples.make(profile)
+    return Runs(profile)

@@ -1,0 +1,174 @@
+"""An interrupted sweep continues to the same records; how it is spread over processes changes nothing."""
+
+import dataclasses
+import multiprocessing
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from distillation import training
+from distillation.experiments import mnist
+from distillation.experiments.mnist import Net
+from distillation.store import Store, StoreError
+from distillation.sweep import sweep
+from distillation.training import Optimisation
+
+NETS = [Net("digits", (6,), hidden_dropout=0.5, optimisation=Optimisation(3, 128, jitter=1), seed=s) for s in range(4)]
+
+
+@dataclass(frozen=True)
+class Coin:
+    seed: int
+    threads: int = 1
+
+
+def toss(config: Coin, store: Store) -> dict:
+    """Leave a trace of the call, tensors, and another state of everything that a run may change."""
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with (store.folder.parent / "calls").open("a") as calls:
+        calls.write(f"{config.seed}\n")
+    torch.manual_seed(config.seed)
+    store.write_tensors(config, {"face": torch.rand(1)})
+    return {"metrics": {"face": torch.rand(1).item(), "threads": torch.get_num_threads()}, "history": []}
+
+
+def fail(config: Coin, store: Store) -> dict:
+    torch.manual_seed(7)
+    if config.seed == 2:
+        raise RuntimeError("no coin")
+    return toss(config, store)
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLATION_JOBS", "1")
+
+
+def calls(store: Store) -> list[int]:
+    return [int(line) for line in (store.folder.parent / "calls").read_text().split()]
+
+
+def metrics(records: list[dict]) -> list[dict]:
+    return [record["metrics"] for record in records]
+
+
+def files(store: Store, ending: str) -> set[str]:
+    return {path.name for path in store.folder.glob(f"*{ending}")}
+
+
+def test_finished_runs_are_skipped(store: Store) -> None:
+    first = sweep(toss, [Coin(1), Coin(2)], store)
+    both = sweep(toss, [Coin(2), Coin(3), Coin(1)], store)
+    assert calls(store) == [1, 2, 3]
+    assert (both[2], both[0]) == tuple(first)
+    assert [record["config"]["seed"] for record in both] == [2, 3, 1]
+
+
+def test_configuration_given_twice_runs_once(store: Store) -> None:
+    assert len(sweep(toss, [Coin(1), Coin(1)], store)) == 1
+    assert calls(store) == [1]
+
+
+def test_failure_keeps_what_was_finished(store: Store) -> None:
+    configs = [Coin(1), Coin(2), Coin(3)]
+    with pytest.raises(RuntimeError, match="no coin"):
+        sweep(fail, configs, store)
+    assert store.has(configs[0])
+    assert not store.has(configs[1])
+    sweep(toss, configs, store)
+    assert calls(store) == [1, 2, 3]
+
+
+def test_missing_tensors_are_made_again_when_needed(store: Store) -> None:
+    sweep(toss, [Coin(1), Coin(2)], store)
+    face = store.tensors(Coin(1))["face"]
+    store.tensors_path(Coin(1)).unlink()
+    sweep(toss, [Coin(1), Coin(2)], store)
+    assert calls(store) == [1, 2]
+    sweep(toss, [Coin(1), Coin(2)], store, needs_tensors=True)
+    assert calls(store) == [1, 2, 1]
+    assert torch.equal(store.tensors(Coin(1))["face"], face)
+
+
+def test_damaged_record_is_never_overwritten_silently(store: Store) -> None:
+    sweep(toss, [Coin(1)], store)
+    store.path(Coin(1)).write_text("{")
+    with pytest.raises(StoreError, match="damaged"):
+        sweep(toss, [Coin(1)], store)
+
+
+@pytest.mark.parametrize("run", [toss, fail])
+def test_callers_generator_and_threads_are_untouched(run, store: Store) -> None:
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    (record,) = sweep(run, [Coin(1, threads=threads + 1)], store)
+    assert record["metrics"]["threads"] == threads + 1
+    if run is fail:
+        with pytest.raises(RuntimeError):
+            sweep(run, [Coin(2, threads=threads + 1)], store)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_record_says_where_and_how_long_it_ran(store: Store) -> None:
+    (record,) = sweep(toss, [Coin(1)], store)
+    assert record["seconds"] >= 0
+    assert record["environment"]["torch"] == torch.__version__
+    assert record["environment"]["device"] == "cpu"
+    assert {"peak_memory_mb", "cores", "python", "commit", "matrix_units"} <= record["environment"].keys()
+
+
+def undisturbed(folder: Path) -> list[dict]:
+    return metrics(sweep(mnist.run, NETS, Store(folder / "undisturbed" / "mnist", mnist.RECIPE)))
+
+
+def test_two_processes_give_the_same_bits_as_one(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = undisturbed(tmp_path)
+    monkeypatch.setenv("DISTILLATION_JOBS", "2")
+    together = sweep(mnist.run, NETS, store)
+    assert metrics(together) == alone
+    other = Store(tmp_path / "undisturbed" / "mnist", mnist.RECIPE)
+    assert all(store.tensors_path(net).read_bytes() == other.tensors_path(net).read_bytes() for net in NETS)
+
+
+def sweep_with_checkpoints(store: Store) -> None:
+    training.CHECKPOINT_SECONDS = -1
+    sweep(mnist.run, NETS, store)
+
+
+def test_killed_sweep_continues_to_the_same_records(store: Store, tmp_path: Path) -> None:
+    """SIGKILL at random moments; processes are forked from a server that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["distillation.experiments.mnist"])
+    delays, killed = random.Random(time.time_ns()), 0
+    started = time.monotonic()
+    expected = undisturbed(tmp_path)
+    usual = time.monotonic() - started
+    for _ in range(5):
+        process = context.Process(target=sweep_with_checkpoints, args=(store,))
+        process.start()
+        wait_for(store.folder)
+        process.join(delays.uniform(0, usual / 2))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -9
+        for path in store.folder.glob("*.json"):
+            assert path.read_text().endswith("}\n")
+    assert killed > 0
+    assert metrics(sweep(mnist.run, NETS, store)) == expected
+    assert files(store, ".json") == {store.path(net).name for net in NETS}
+    assert not files(store, ".checkpoint.safetensors")
+
+
+def wait_for(folder: Path) -> None:
+    """Until the sweep has begun (its folder is made with the first run), or two seconds."""
+    until = time.monotonic() + 2
+    while not folder.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_sweep_takes_any_configuration_with_threads(store: Store) -> None:
+    assert len(sweep(toss, (dataclasses.replace(Coin(0), seed=seed) for seed in range(3)), store)) == 3
