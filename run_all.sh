@@ -2,16 +2,26 @@
 # Sets up .venv, then executes the notebooks or runs every check. `./run_all.sh --help` explains it.
 # Needs Python 3.11 to 3.14 and git; works with macOS's bash 3.2.
 set -euo pipefail
+for name in DISTILLATION_DATA DISTILLATION_RESULTS; do # notebooks run in another folder
+    case "${!name:-/}" in
+    /*) ;;
+    *) export "$name=$PWD/${!name}" ;;
+    esac
+done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" # the package is used from here, also by the notebooks' kernels
 export JUPYTER_PREFER_ENV_PATH=1                        # the kernel of .venv, not one that the user has registered
 export PYDEVD_DISABLE_FILE_VALIDATION=1                 # no debugger warnings from the kernels
 
+is_supported() {
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
+}
+
 find_python() {
     local candidate
     for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then
+        if is_supported "$candidate"; then
             command -v "$candidate"
             return
         fi
@@ -23,7 +33,7 @@ find_python() {
 
 set_up() {
     local python wanted stamp=.venv/requirements.sha256
-    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    if ! is_supported .venv/bin/python; then
         python=$(find_python)
         echo "Creating .venv with $("$python" --version)."
         "$python" -m venv --clear .venv || {
@@ -37,6 +47,7 @@ set_up() {
     fi
     echo "Installing the pinned requirements into .venv (once; PyTorch is about 1 GB on Linux)."
     rm -f "$stamp"
+    .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
     if ! { .venv/bin/python -m pip install --quiet --disable-pip-version-check uv &&
         .venv/bin/python -m uv pip install --quiet --python .venv/bin/python -r requirements.txt; }; then
         echo "uv did not manage; trying pip."

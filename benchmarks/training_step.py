@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 import torch
@@ -157,7 +158,7 @@ def products(case: Case, cases: int, wait: Wait) -> float:
     """Seconds of the matrix products of one epoch: forward, gradients of weights and of inputs (not of the net's)."""
     batch, dtype = case.settings.batch_size, compute_dtype(case.settings.precision)
     layers = []
-    for number, (fan_in, fan_out) in enumerate(zip(case.sizes, case.sizes[1:], strict=False)):
+    for number, (fan_in, fan_out) in enumerate(pairwise(case.sizes)):
         shapes = ((batch, fan_in), (fan_out, fan_in), (batch, fan_out))
         layers.append((number > 0, *(torch.rand(shape, device=device()).to(dtype) for shape in shapes)))
 
@@ -220,7 +221,7 @@ def tutorial_loop(case: Case, cases: int, wait: Wait) -> float:
 def plain_net(sizes: tuple[int, ...], dropout: tuple[float, float]) -> nn.Sequential:
     """The same net from PyTorch's own modules."""
     layers: list[nn.Module] = [nn.Dropout(dropout[0])]
-    for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for fan_in, fan_out in pairwise(sizes[:-1]):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU(), nn.Dropout(dropout[1])]
     layers = [layer for layer in layers if not (isinstance(layer, nn.Dropout) and layer.p == 0)]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1])).to(device())

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import settings
@@ -9,12 +12,18 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _on_the_cpu() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILLATION_DEVICE", "cpu")
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _one_cpu_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISTILLATION_DEVICE", "cpu")
+def _seed() -> None:
     torch.manual_seed(0)
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "records" / "mnist", mnist.RECIPE)

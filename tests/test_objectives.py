@@ -127,7 +127,7 @@ def test_distillation_loss_is_the_mean_over_cases_of_sums_over_classes(
         + weight * cross_entropy(z[case].tolist(), [float(labels[case] == c) for c in range(classes)], 1.0)
         for case in range(batch)
     ]
-    assert float(found) == pytest.approx(sum(cases) / batch, rel=1e-9)
+    assert found.item() == pytest.approx(sum(cases) / batch, rel=1e-9)
 
 
 def cross_entropy(logits: list[float], targets: list[float], temperature: float) -> float:

@@ -1,6 +1,7 @@
 """The runner, on notebooks made here."""
 
 import csv
+import io
 import os
 import re
 import signal
@@ -45,7 +46,7 @@ def executed(tmp_path_factory):
         "02_works.ipynb",
         "import sys, distillation.plans\n"
         "print(profile, train, distillation.plans.profile(profile).results, distillation.__file__)\n"
-        'print("a progress bar", file=sys.stderr)',
+        'print("a progress", "bar", file=sys.stderr)',
         "import pathlib\n[str(pathlib.Path.home() / 'somewhere'), sys.prefix]",
     )
     command = "import sys, pathlib; from distillation import runner; "
@@ -76,6 +77,7 @@ def test_progress_is_shown_and_logged(executed):
     _, results, output = executed
     assert "[1/2] 01_fails (smoke): 0 s so far, time unknown" in output
     assert "[2/2] 02_works (smoke)" in output
+    assert "Kernel is running" not in output
     assert "a progress bar" in output
     assert "a progress bar" in (results / "logs" / "02_works.log").read_text()
 
@@ -130,8 +132,8 @@ def test_killed_runner_takes_its_notebook_along(tmp_path, results):
         called = subprocess.Popen(
             [sys.executable, "-c", command, tmp_path / "notebooks"], env=environment, stderr=subprocess.PIPE, text=True
         )
-        wait_until(lambda: log.exists() and log.read_text().strip().isdigit())
-        kernel = int(log.read_text())
+        wait_until(lambda: log.exists() and re.search(r"^\d+\n", log.read_text(), re.MULTILINE))
+        kernel = int(re.search(r"^\d+\n", log.read_text(), re.MULTILINE)[0])
         called.send_signal(how)
         message = called.communicate(timeout=60)[1]
         wait_until(lambda kernel=kernel: not is_running(kernel))
@@ -181,7 +183,7 @@ def test_fresh_deletes_only_the_records_and_asks_before_deleting_the_published(t
     record.parent.mkdir(parents=True)
     record.write_text("{}")
     (tmp_path / "figures").mkdir()
-    monkeypatch.setattr("sys.stdin", open(os.devnull))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(ValueError, match="Nothing was deleted"):
         runner.delete_records(tmp_path, "paper")
     assert record.exists()

@@ -17,7 +17,7 @@ class ByteMaskDropout(nn.Module):
         super().__init__()
         if not 0 <= drop < 1:
             raise ValueError(f"The probability of dropping a unit must lie in [0, 1), not {drop}.")
-        self.threshold = round(256 * drop)
+        self.threshold = min(255, round(256 * drop))
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.threshold == 0:

@@ -192,7 +192,8 @@ def execute(source: Path, output: Path, log: Path, profile: str) -> int:
 
     stop_with_parent()
     parameters: dict[str, Any] = {"profile": profile} | ({"train": True} if profile == "paper" else {})
-    with log.open("w") as file:
+    with log.open("a") as file, os.fdopen(os.dup(2), "w") as terminal:
+        os.dup2(file.fileno(), 2)  # what the kernel's process itself says is for the log
         try:
             papermill.execute_notebook(
                 source,
@@ -202,7 +203,7 @@ def execute(source: Path, output: Path, log: Path, profile: str) -> int:
                 kernel_name="python3",
                 progress_bar=False,
                 stdout_file=file,
-                stderr_file=Tee(file, sys.stderr),
+                stderr_file=Tee(file, terminal),
             )
         except PapermillExecutionError as error:
             print(re.sub(r"\x1b\[[0-9;]*m", "", str(error)), file=file)
@@ -234,7 +235,7 @@ def stop_with_parent() -> None:
     """Interrupt this process when its stdin closes, as it does when the calling process stops or is killed."""
 
     def watch() -> None:
-        sys.stdin.read()
+        os.read(0, 1)  # nothing is ever written to it
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -314,9 +315,8 @@ def summary(outcomes: list[Outcome], dataset: str) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(
-        ["", *lines, *(f"{outcome.notebook}: {outcome.failure}" for outcome in outcomes if outcome.failure)]
-    )
+    failures = [f"{outcome.notebook}: {outcome.failure}" for outcome in outcomes if outcome.failure]
+    return "\n".join(["", *lines, *failures])
 
 
 def read_times(results: Path, profile: str) -> list[dict[str, str]]:
@@ -368,10 +368,12 @@ def duration(seconds: float) -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """This process's environment, with the package importable by notebooks wherever they run."""
+    """This process's environment, made independent of the folder that notebooks run in."""
     source = str(REPOSITORY / "src")
     inherited = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != source]
-    return os.environ | {"PYTHONPATH": os.pathsep.join([source, *inherited])}
+    folders = {name: os.environ.get(name) for name in ("DISTILLATION_DATA", "DISTILLATION_RESULTS")}
+    absolute = {name: str(Path(folder).absolute()) for name, folder in folders.items() if folder}
+    return os.environ | absolute | {"PYTHONPATH": os.pathsep.join([source, *inherited])}
 
 
 if __name__ == "__main__":

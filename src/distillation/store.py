@@ -20,8 +20,10 @@ class StoreError(RuntimeError):
 def plain(config: Any) -> Any:
     """A configuration (nested frozen dataclasses of plain values) as JSON-ready data; each names its type."""
     if dataclasses.is_dataclass(config):
-        fields = {field.name: plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-        return {"type": type(config).__name__} | fields
+        # 20 and 20.0 are equal settings and must name the same run.
+        values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        numbers = {field.name: float(values[field.name]) for field in dataclasses.fields(config) if field.type is float}
+        return {"type": type(config).__name__} | {name: plain(value) for name, value in (values | numbers).items()}
     if isinstance(config, tuple | list):
         return [plain(item) for item in config]
     return config
@@ -61,7 +63,7 @@ class Store:
             raise StoreError(
                 f"{shown} is missing: run ./run_all.sh {path.parents[2].name}, which trains what it lacks. ({config})"
             ) from None
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
         if not isinstance(record, dict) or record.get("recipe") != self.recipe or record.get("config") != plain(config):
             raise StoreError(f"{shown} is not the record of this configuration and recipe. Delete it and run again.")

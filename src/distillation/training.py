@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -133,6 +133,8 @@ def train(
                 clip_incoming_norms(model, settings.max_norm)
             total += value.detach()
         if not torch.isfinite(total):
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
             raise Diverged(
                 f"The loss became {total.item()} in epoch {epoch + 1} of {settings.epochs} at a peak learning rate of "
                 f"{settings.learning_rate:g}; lower the learning rate."
@@ -177,6 +179,12 @@ def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict
 
 def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> list[dict]:
     if path is None or not path.exists():
+        return []
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except SafetensorError:
+        print(f"{path.name} is damaged; the run starts again from its first epoch.")
         return []
     with safe_open(path, "pt") as saved:
         model.load_state_dict({name: saved.get_tensor(f"model.{name}") for name in model.state_dict()})

@@ -45,16 +45,17 @@ def run(config: GradientNoise, store: Store) -> dict:
     torch.manual_seed(student.seed)
     model = mnist.build(student, data)
     train(model, inputs, mnist.loss_of(student, data, chosen, nets), student.optimisation)
-    model.cpu()
     few, inputs, labels = chosen[: config.cases], inputs[: config.cases], data.train_labels[chosen[: config.cases]]
     hard = F.one_hot(labels, len(data.class_names)).float()
+    train_errors = mnist.errors(logits_of(model, inputs), labels)
+    model.cpu()
     metrics = {"hard": noise_to_signal(model, inputs, hard, 1.0), "soft": []}
     for temperature in config.temperatures:
         soft = mnist.soft_targets(student.teacher, temperature, nets)[few]
         entropy = -(soft * soft.clamp_min(1e-30).log()).sum(1).mean().item()
         row = noise_to_signal(model, inputs, soft, temperature)
         metrics["soft"].append({"temperature": temperature, "entropy": entropy} | row)
-    metrics["train_errors"] = mnist.errors(logits_of(model, inputs), labels)
+    metrics["train_errors"] = train_errors
     return {"metrics": metrics, "history": []}
 
 

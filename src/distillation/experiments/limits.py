@@ -15,7 +15,7 @@ def logit_range(*logits: Tensor) -> float:
 
 def soft_gradient(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Per-case gradient (cases, classes) of the soft cross-entropy by autograd, without the factor T**2."""
-    z = logits.double().requires_grad_()
+    z = logits.detach().double().clone().requires_grad_()
     soft = objectives.soften(teacher_logits.double(), temperature)
     (gradient,) = torch.autograd.grad(objectives.soft_cross_entropy(z, soft, temperature) * len(z), z)
     return gradient
@@ -25,7 +25,7 @@ def gradient_deviation(logits: Tensor, teacher_logits: Tensor, temperatures: lis
     """Largest absolute deviation of that gradient from (q - p) / T, over cases, classes and temperatures."""
     z, v = logits.double(), teacher_logits.double()
     gaps = [soft_gradient(z, v, t) - (objectives.soften(z, t) - objectives.soften(v, t)) / t for t in temperatures]
-    return max(float(gap.abs().max()) for gap in gaps)
+    return max(float(gap.abs().max().detach()) for gap in gaps)
 
 
 def against_temperature(logits: Tensor, teacher_logits: Tensor, temperatures: list[float]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from distillation.models import mlp
 from distillation.statistics import estimate
 from distillation.store import Store
 from distillation.sweep import sweep
-from distillation.training import Diverged, Optimisation, logits_of, train
+from distillation.training import Diverged, Optimisation, device, logits_of, train
 
 # Raise this number whenever the code would give other results: records of other recipes are never shown.
 RECIPE = 1
@@ -237,14 +237,14 @@ def evaluation_cases(data: Images, cases: str) -> tuple[Tensor, Tensor]:
 
 def loss_of(config: Net | Student, data: Images, chosen: Tensor, store: Store) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss over (logits, batch index) of a configuration; a teacher's outputs are read once, here."""
-    labels = data.train_labels[chosen]
+    labels = data.train_labels[chosen].to(device())
     if isinstance(config, Net):
         return lambda logits, index: F.cross_entropy(logits, labels[index])
     if config.objective == "logits":
         (teacher,) = members(config.teacher)
-        targets = store.tensors(teacher)["train_logits"][chosen]
+        targets = store.tensors(teacher)["train_logits"][chosen].to(device())
         return lambda logits, index: objectives.logit_matching_loss(logits, targets[index])
-    soft = soft_targets(config.teacher, config.temperature, store)[chosen]
+    soft = soft_targets(config.teacher, config.temperature, store)[chosen].to(device())
     hard_weight = config.hard_weight
     if config.objective == "mixed labels":
         soft, hard_weight = objectives.mix_labels(soft, labels, config.hard_weight), 0.0
