@@ -22,8 +22,8 @@ PROFILES = ("smoke", "quick", "paper")
 class Profile:
     """Sizes and seeds of sections 2 and 3.
 
-    teacher, half_teacher: how the large nets are trained; headline: the distilled nets of the paper's table; student:
-    plain nets and the students of every sweep; short: those of the sweep over learning rates.  hard_weight: that of
+    teacher, half_teacher: how the large nets are trained; headline: the plain and distilled nets of the paper's
+    table; student: those of every sweep; short: those of the sweep over learning rates.  hard_weight: that of
     every student unless it is swept, chosen on held-out training images.
     """
 
@@ -172,7 +172,7 @@ def student(profile: Profile, seed: int, **changes) -> Student:
 def section3(profile: Profile) -> dict[str, list[Net | Student]]:
     """The runs of notebook 02, by question."""
     few, many = range(profile.seeds), range(profile.headline_seeds)
-    plains = [net(profile, seed) for seed in range(max(profile.ensemble_size, profile.headline_seeds))]
+    shorts = [net(profile, seed) for seed in range(profile.ensemble_size)]
     digits = range(10)
     fit_teacher = teacher(profile, 0, "fit")
 
@@ -180,14 +180,14 @@ def section3(profile: Profile) -> dict[str, list[Net | Student]]:
         return tuple(sorted(np.random.default_rng(seed).permutation(10)[number:].tolist()))
 
     def leave_one_out(seed: int, mean: str) -> Ensemble:
-        return Ensemble(tuple(m for m in plains[: profile.ensemble_size] if m.seed != seed), mean)
+        return Ensemble(tuple(member for member in shorts if member.seed != seed), mean)
 
     return {
         "teacher": [teacher(profile, seed) for seed in range(profile.teacher_seeds)],
-        "plain": plains[: profile.headline_seeds],
+        "plain": [net(profile, seed, optimisation=profile.headline) for seed in many],
         "distilled": [student(profile, seed, optimisation=profile.headline) for seed in many],
         "logits": [student(profile, seed, objective="logits", optimisation=profile.headline) for seed in many],
-        "plain, as long": [net(profile, seed, optimisation=profile.headline) for seed in few],
+        "plain, short": shorts,
         "no 3s": [student(profile, seed, omit=(3,)) for seed in many],
         "only 7s and 8s": [student(profile, seed, omit=(0, 1, 2, 3, 4, 5, 6, 9)) for seed in many],
         "temperature": [
@@ -209,7 +209,13 @@ def section3(profile: Profile) -> dict[str, list[Net | Student]]:
         ],
         "half teacher": [teacher(profile, seed, "first half") for seed in few],
         "unlabelled": [
-            student(profile, seed, teacher=teacher(profile, seed, "first half"), cases=cases, hard_weight=0.0)
+            student(
+                profile,
+                seed,
+                teacher=teacher(profile, seed, "first half"),
+                cases=cases,
+                optimisation=profile.headline,
+            )
             for cases in ("second half", "first half")
             for seed in few
         ],
