@@ -64,7 +64,10 @@ def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "errors") -> p
 
 
 def lines(axes: Axes, runs: pd.DataFrame, x: str, value: str = "errors", by: str | None = None, labels=str) -> None:
-    """Mean of a column against x, a line per group, with bands for the 95 % interval and a dot for every seed."""
+    """Mean of a column against x, a line per group, with bands for the 95 % interval and a dot for every seed.
+
+    The vertical axis spans the seeds; an interval of very few seeds may leave it.
+    """
     groups = [("", runs)] if by is None else list(runs.groupby(by, sort=False))
     for number, (key, group) in enumerate(groups):
         found = summarise(group, [x], value).sort_values(x)
@@ -72,6 +75,7 @@ def lines(axes: Axes, runs: pd.DataFrame, x: str, value: str = "errors", by: str
         axes.plot(group[x], group[value], ".", color=colour, alpha=0.35, markersize=4)
         axes.fill_between(found[x], found["low"], found["high"], color=colour, alpha=0.18, linewidth=0)
         axes.plot(found[x], found["mean"], marker=marker, markersize=4, color=colour, label=labels(key) if by else None)
+    axes.set_ylim(0.9 * runs[value].min(), 1.1 * runs[value].max())
 
 
 def dots(axes: Axes, found: pd.DataFrame, names: Sequence[str], paper: Sequence[float | None] = ()) -> None:
@@ -86,6 +90,11 @@ def dots(axes: Axes, found: pd.DataFrame, names: Sequence[str], paper: Sequence[
         axes.plot(*zip(*marked, strict=True), marker="D", label="paper", **style)
     axes.set_yticks(rows, names)
     axes.set_ylim(-0.6, len(found) - 0.4)
+
+
+def legend_above(axes: Axes) -> None:
+    """A legend in one row above the axes, where it hides nothing."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderaxespad=0.2)
 
 
 def ticks_at(axes: Axes, values: Sequence[float]) -> None:
