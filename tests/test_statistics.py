@@ -129,6 +129,8 @@ def test_agreement_with_an_absolute_figure() -> None:
     assert judged(-110, -111, -109, -100) == "reproduced"
     assert judged(110, math.nan, math.nan, 100) == "reproduced"
     assert judged(200, math.nan, math.nan, 100) == "not reproduced"
+    assert agreement(Estimate(98.0, 97.0, 99.0, ()), 98.6, (97.5, 100)) == "reproduced"
+    assert agreement(Estimate(97.0, 96.0, 98.7, ()), 98.6, (97.5, 100)) == "partly"
 
 
 @pytest.mark.parametrize(

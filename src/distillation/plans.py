@@ -90,11 +90,11 @@ QUICK = dataclasses.replace(
     PAPER,
     name="quick",
     widths=(800, 30),
-    temperatures=(1, 2.5, 4, 8, 20),
-    hard_weights=(0, 0.1, 0.5, 1),
+    temperatures=(1, 3, 8, 20),
+    hard_weights=(0, 0.1, 1),
     mixed_weights=(0.1,),
     sizes=(600, 6_000, 60_000),
-    learning_rates=tuple(0.0125 * 4**k for k in range(4)),
+    learning_rates=tuple(0.0125 * 8**k for k in range(3)),
     kept=(2, 5, 9),
     teacher=Optimisation(epochs=8, batch_size=256, max_norm=3.5, jitter=2),
     half_teacher=Optimisation(epochs=6, batch_size=256, max_norm=3.5, jitter=2),
@@ -175,6 +175,7 @@ def section3(profile: Profile) -> dict[str, list[Net | Student]]:
     shorts = [net(profile, seed) for seed in range(profile.ensemble_size)]
     digits = range(10)
     fit_teacher = teacher(profile, 0, "fit")
+    in_float32 = dataclasses.replace(profile.student, precision="float32")
 
     def kept_by_chance(number: int, seed: int) -> tuple[int, ...]:
         return tuple(sorted(np.random.default_rng(seed).permutation(10)[number:].tolist()))
@@ -218,6 +219,7 @@ def section3(profile: Profile) -> dict[str, list[Net | Student]]:
             for mean in ("arithmetic", "geometric")
             for seed in range(profile.ensemble_size)
         ],
+        "float32": [net(profile, seed, optimisation=in_float32) for seed in few],
         "one digit omitted": [student(profile, seed, omit=(digit,)) for digit in digits for seed in few],
         "digits kept": [
             student(profile, seed, omit=kept_by_chance(number, seed)) for number in profile.kept for seed in few

@@ -38,6 +38,15 @@ def readme(text: str, table: str) -> str:
     return pattern.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text)
 
 
+def collect_times(folder: Path) -> None:
+    """Merge the times that the runner measured on this machine, of every profile, into the published times.csv."""
+    published = folder / "times.csv"
+    tables = [pd.read_csv(path) for path in sorted(folder.parent.glob("*/times.csv"))]
+    if tables:
+        merged = pd.concat(tables).drop_duplicates(["notebook", "profile"], keep="last")
+        merged.sort_values(["profile", "notebook"]).to_csv(published, index=False)
+
+
 def execute_notebooks() -> None:
     """Execute the committed notebooks in place, with their own parameters, and strip what differs between machines."""
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
@@ -57,6 +66,7 @@ def main() -> None:
     else:
         print("The headline nets' outputs are not on this disk: examples and weights are left as they are.")
     headline_csv(profile.results)
+    collect_times(profile.results)
     path = REPOSITORY / "README.md"
     path.write_text(readme(path.read_text(), overview.readme_table(overview.headline(profile.results))))
     print("Wrote headline.csv and README's table.")

@@ -88,14 +88,18 @@ def verdict(low: float, high: float, partly: float, fully: float) -> str:
     return "not reproduced" if high < partly else "inconclusive"
 
 
-def agreement(found: Estimate, paper: float) -> str:
+def agreement(found: Estimate, paper: float, target: tuple[float, float] | None = None) -> str:
     """The verdict on an absolute figure measured on the paper's own data.
 
-    "reproduced" if the mean lies within 15 % of the paper's figure or its interval holds the figure; "partly" if it
-    lies within 50 %; else "not reproduced".
+    "reproduced" if the mean lies within the target, set before the measurement; where there is none, within 15 % of the
+    paper's figure or with an interval that holds it.  "partly" if the mean lies within 50 %; else "not reproduced".
     """
     distance = abs(found.mean - paper) / abs(paper)
-    if distance <= 0.15 or found.low <= paper <= found.high:
+    if target is not None:
+        close = target[0] <= found.mean <= target[1]
+    else:
+        close = distance <= 0.15 or found.low <= paper <= found.high
+    if close:
         return "reproduced"
     return "partly" if distance <= 0.5 else "not reproduced"
 
