@@ -22,10 +22,10 @@ PROFILES = ("smoke", "quick", "paper")
 class Profile:
     """Sizes and seeds of sections 2 and 3.
 
-    teacher, half_teacher: how the large nets are trained; headline: the plain and distilled nets of the paper's
-    table; student: those of every sweep; short: those of the sweep over learning rates; few_digits: the students that see
-    few of the digits, which a higher learning rate makes unstable.  hard_weight: that of
-    every student unless it is swept, chosen on held-out training images.
+    teacher, half_teacher: how the large nets are trained; headline: the plain and distilled nets of the paper's table
+    and the students without 3s; student: those of every sweep; short: those of the sweep over learning rates;
+    few_digits: the students that see few of the digits, which a higher learning rate makes unstable.  hard_weight: that
+    of every student unless it is swept.
     """
 
     name: str
