@@ -251,7 +251,12 @@ def _only_sevens_and_eights(runs: Runs, _: Examples) -> list[tuple]:
 
 def _hard_weight(runs: Runs, _: Examples) -> tuple:
     best, near = best_hard_weights(runs)
-    judged = "reproduced" if near[-1] < 0.5 else "partly" if best < 0.5 else "not reproduced"
+    if near[-1] < 0.5:
+        judged = "reproduced"
+    elif best < 0.5:
+        judged = "partly"
+    else:
+        judged = "inconclusive" if near[0] < 0.5 else "not reproduced"
     return ("mnist.hard_weight", "", best, near[0], near[-1], runs.profile.seeds, "", judged, NOTEBOOKS["02"])
 
 
