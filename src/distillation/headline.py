@@ -224,7 +224,7 @@ def _temperatures(runs: Runs, _: Examples) -> list[tuple]:
         judged = "reproduced"
     else:
         judged = "partly" if any(low <= t <= high for t in near) else "not reproduced"
-    seeds = runs.profile.seeds
+    seeds = runs.profile.narrow_seeds
     row = ("mnist.temperature_30", f"{low:g}-{high:g}", best, near[0], near[-1], seeds, "", judged, NOTEBOOKS["02"])
     return [_row("mnist.temperature_300", "", spread, similar(spread, advantage(runs)), "02"), row]
 
