@@ -130,7 +130,12 @@ def test_killed_runner_takes_its_notebook_along(tmp_path, results):
     for how in (signal.SIGINT, signal.SIGKILL):
         log.unlink(missing_ok=True)
         called = subprocess.Popen(
-            [sys.executable, "-c", command, tmp_path / "notebooks"], env=environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", command, tmp_path / "notebooks"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell's background job ignores Ctrl-C, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         wait_until(lambda: log.exists() and re.search(r"^\d+\n", log.read_text(), re.MULTILINE))
         kernel = int(re.search(r"^\d+\n", log.read_text(), re.MULTILINE)[0])
