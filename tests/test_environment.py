@@ -51,7 +51,7 @@ def test_every_pin_has_hashes():
 def test_requirements_hold_no_addresses():
     text = (REPOSITORY / "requirements.txt").read_text()
     assert "://" not in text
-    assert not re.search(r"^\s*-(?!-hash=)", text, re.MULTILINE), "an option such as --index-url"
+    assert not re.search(r"^\s*-(?!-hash=)", text, re.MULTILINE), "an option that names an index"
     assert not [pin for pin, _ in pins() if pin.url]
 
 

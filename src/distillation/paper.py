@@ -14,6 +14,7 @@ FLAT_ABOVE_TEMPERATURE = 8
 
 NO_THREES = MappingProxyType(
     {"errors": 206, "errors_on_threes": 133, "test_threes": 1010, "shift": 3.5, "corrected": 109, "percent": 98.6}
+    | {"corrected_on_threes": 14}
 )
 ONLY_SEVENS_AND_EIGHTS = MappingProxyType({"error_percent": 47.3, "shift": 7.6, "corrected_percent": 13.2})
 
