@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,8 +70,8 @@ class Server:
     asked: list[str] = field(default_factory=list)
 
 
-@pytest.fixture
-def server(archives: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+@contextmanager
+def serve() -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             mirrors.asked.append(self.path)
@@ -86,14 +87,26 @@ def server(archives: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.Monke
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True).start()
     mirrors = Server(f"http://127.0.0.1:{listener.server_port}")
+    try:
+        yield mirrors
+    finally:
+        listener.shutdown()
+        listener.server_close()
+
+
+def allow_downloads(folder: Path, patch: pytest.MonkeyPatch) -> None:
     for variable in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(variable, "127.0.0.1")
-    monkeypatch.delenv("DISTILLATION_OFFLINE", raising=False)
-    monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
-    monkeypatch.setattr(mnist, "MIRRORS", (f"{mirrors.url}/first/", f"{mirrors.url}/second/"))
-    yield mirrors
-    listener.shutdown()
-    listener.server_close()
+        patch.setenv(variable, "127.0.0.1")
+    patch.delenv("DISTILLATION_OFFLINE", raising=False)
+    patch.setenv("DISTILLATION_DATA", str(folder))
+
+
+@pytest.fixture
+def server(archives: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    allow_downloads(tmp_path, monkeypatch)
+    with serve() as mirrors:
+        monkeypatch.setattr(mnist, "MIRRORS", (f"{mirrors.url}/first/", f"{mirrors.url}/second/"))
+        yield mirrors
 
 
 def refusal(name: str = IMAGES) -> str:

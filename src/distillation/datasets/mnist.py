@@ -129,4 +129,4 @@ def _file(name: str) -> Path:
         return path
     if os.environ.get("DISTILLATION_OFFLINE"):
         raise DataError(f"mnist/{name}.gz is missing and DISTILLATION_OFFLINE forbids downloads.")
-    return fetch(f"{name}.gz", MIRRORS, FILES[name][0], path.parent)
+    return fetch(f"{name}.gz", MIRRORS, f"md5:{FILES[name][0]}", path.parent)
