@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,15 @@ from distillation.models import clip_incoming_norms
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 CHECKPOINT_SECONDS = 30
+
+
+class Gatherable(Protocol):
+    """Cases that are too many to lie side by side in memory: batches of them are gathered."""
+
+    def __len__(self) -> int: ...
+
+    def gatherer(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """A function from case indices to a batch (len(indices), features)."""
 
 
 class Diverged(RuntimeError):
@@ -70,12 +80,14 @@ def schedule(progress: float, settings: Optimisation) -> tuple[float, float]:
     return rate, settings.initial_momentum + warmed * (settings.momentum - settings.initial_momentum)
 
 
-def batches_of(inputs: Tensor, jitter: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+def batches_of(inputs: Tensor | Gatherable, jitter: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     """A function from case indices to a batch (len(indices), pixels), shifted at random if jitter > 0.
 
-    inputs: (cases, height, width) with values in [0, 1], or (cases, features) without jitter.  A shift is one gather
-    from a view of the zero-padded images, so nothing is copied but the batch itself.
+    inputs: (cases, height, width) with values in [0, 1], or (cases, features) without jitter, or what gathers its own
+    batches.  A shift is one gather from a view of the zero-padded images, so nothing is copied but the batch itself.
     """
+    if not isinstance(inputs, Tensor):
+        return inputs.gatherer(device(), dtype)
     if jitter == 0:
         flat = inputs.reshape(len(inputs), -1).to(device(), dtype)
         return lambda index: flat[index]
@@ -92,7 +104,7 @@ def batches_of(inputs: Tensor, jitter: int, dtype: torch.dtype) -> Callable[[Ten
 
 def train(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Tensor | Gatherable,
     loss: Loss,
     settings: Optimisation,
     *,
@@ -101,10 +113,10 @@ def train(
 ) -> list[dict]:
     """Train the model in place; return one row per epoch: {"loss": mean over the steps, ...}.
 
-    inputs: all cases, (cases, ...), held in memory; loss: from (logits (batch, classes) in float32, case indices
-    (batch,)) to a scalar.  Random numbers come from torch's generator, which the caller seeds.  after_epoch may add
-    columns to a row.  With a checkpoint path the run continues from the last epoch saved there, to the same weights as
-    an undisturbed run.  Raises Diverged when the loss is not finite.
+    inputs: all cases, (cases, ...), held in memory, or what gathers batches of them; loss: from (logits (batch,
+    classes) in float32, case indices (batch,)) to a scalar.  Random numbers come from torch's generator, which the
+    caller seeds.  after_epoch may add columns to a row.  With a checkpoint path the run continues from the last epoch
+    saved there, to the same weights as an undisturbed run.  Raises Diverged when the loss is not finite.
     """
     model.to(device())
     dtype = compute_dtype(settings.precision)
@@ -152,15 +164,16 @@ def train(
 
 
 @torch.no_grad()
-def logits_of(model: nn.Module, inputs: Tensor, *, precision: str = "float32") -> Tensor:
+def logits_of(model: nn.Module, inputs: Tensor | Gatherable, *, precision: str = "float32") -> Tensor:
     """The logits (cases, classes), float32 on the CPU, of a model in eval mode, so without dropout."""
     training = model.training
     model.eval()
     dtype = compute_dtype(precision)
+    batch = batches_of(inputs, 0, torch.float32)
     rows = []
-    for chunk in inputs.reshape(len(inputs), -1).split(4096):
+    for index in torch.arange(len(inputs), device=device()).split(4096):
         with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
-            rows.append(model(chunk.to(device())).float().cpu())
+            rows.append(model(batch(index)).float().cpu())
     model.train(training)
     return torch.cat(rows)
 
