@@ -1,0 +1,173 @@
+"""Section 4: the one forced alignment whose states every acoustic model learns and is scored by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from distillation.datasets.common import SAMPLE_RATE
+from distillation.models import mlp
+from distillation.speech.alignment import Lexicon, Rounds, align_all, flat_start
+from distillation.speech.corpus import PARTS, Corpus, Part, corpus
+from distillation.speech.filterbanks import BANKS, FRAME_MS, SHIFT_MS, WIDTH, cepstra
+from distillation.speech.gmm import mixtures
+from distillation.speech.hmm import States
+from distillation.store import Store
+from distillation.training import Optimisation, device, logits_of, train
+
+# Raise this number whenever the code would give other results: records of other recipes are never shown.
+RECIPE = 1
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the frames of a corpus get their labels.
+
+    leaves: context-dependent states, at most.  rounds: of the Gaussian mixtures.  hidden, optimisation: of the nets
+    that align again; folds: groups of training speakers, each aligned by a net trained on the others; network_rounds:
+    how often.
+    """
+
+    dataset: str = "an4"
+    leaves: int = 300
+    rounds: Rounds = Rounds()
+    hidden: tuple[int, ...] = (512, 512, 512, 512)
+    optimisation: Optimisation = Optimisation(epochs=5, batch_size=1024)
+    folds: int = 4
+    network_rounds: int = 2
+    seed: int = 0
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A frozen alignment: the states, and the label of every frame of each part, (frames,) int64."""
+
+    states: States
+    of: dict[str, Tensor]
+
+    def log_priors(self) -> Tensor:
+        """Logarithms of the states' shares of the training frames, (states,); one frame where there is none."""
+        counts = torch.bincount(self.of["train"], minlength=len(self.states)).clamp(min=1)
+        return (counts / len(self.of["train"])).log()
+
+
+def run(config: Alignment, store: Store) -> dict:
+    """Align the whole corpus; return {"metrics": {...}, "history": [one row per round of the nets]}.
+
+    The labels, int16 (frames,) per part, are written beside the record, whose "leaves" say which state each triphone
+    has.  In the rounds of the nets each speaker, those of development and test too, is aligned by one that was not
+    trained on that speaker: a net over-fits the labels it is trained on, and would confirm them.
+    """
+    speech = corpus(config.dataset)
+    states, labels = by_mixtures(config, speech)
+    found = Labels(states, labels)
+    agreement = [phone_agreement(speech, found)]
+    history = []
+    rounds = range(config.network_rounds)
+    for number in tqdm(rounds, desc="alignment with networks", unit="round", mininterval=1):
+        again = Labels(states, by_networks(config, speech, found, number))
+        changed = {name: 100 * (again.of[name] != found.of[name]).float().mean().item() for name in PARTS}
+        history.append({"changed_percent": changed})
+        found = again
+        agreement.append(phone_agreement(speech, found))
+    store.write_tensors(config, {name: labels.to(torch.int16) for name, labels in found.of.items()})
+    silence = torch.isin(found.of["train"], torch.tensor(states.silence))
+    metrics = {
+        "states": len(states),
+        "leaves": {" ".join(map(str, key)): state for key, state in states.ids.items()},
+        "frames": {name: len(labels) for name, labels in found.of.items()},
+        "silence_percent": 100 * silence.float().mean().item(),
+        "phone_agreement_percent": agreement if agreement[0] is not None else None,
+    }
+    return {"metrics": metrics, "history": history}
+
+
+def read(config: Alignment, store: Store) -> Labels:
+    """The frozen alignment in a store.  Raises StoreError if it is not there."""
+    leaves = store.read(config)["metrics"]["leaves"]
+    ids = {}
+    for key, state in leaves.items():
+        left, phone, right, position = key.split(" ")
+        ids[left, phone, right, int(position)] = state
+    phones = {state: key[1] for key, state in ids.items()}
+    labels = {name: labels.long() for name, labels in store.tensors(config).items()}
+    return Labels(States(ids, tuple(phones[state] for state in range(len(phones)))), labels)
+
+
+def by_mixtures(config: Alignment, speech: Corpus) -> tuple[States, dict[str, Tensor]]:
+    """Context-dependent states, and labels by Gaussian mixtures that saw the training part alone."""
+    part = speech["train"]
+    states, labels = flat_start(
+        part.utterances, part.features, speech.lexicon, leaves=config.leaves, rounds=config.rounds
+    )
+    model = mixtures(cepstra(part.features), labels, len(states), config.rounds.triphones[-1][0])
+    found = {"train": labels}
+    for name in PARTS[1:]:
+        frames = cepstra(speech[name].features)
+        found[name] = _align(speech[name], model.scores(frames), speech.lexicon, states)
+    return states, found
+
+
+def by_networks(config: Alignment, speech: Corpus, labels: Labels, number: int) -> dict[str, Tensor]:
+    """Labels of every part by one net per fold of the speakers; none aligns a speaker that it was trained on."""
+    found = {name: torch.empty_like(labels.of[name]) for name in PARTS}
+    log_priors = labels.log_priors()
+    for fold in range(config.folds):
+        others, rows = speech["train"].choose(fold_of(speech["train"], config.folds, fold, inside=False))
+        torch.manual_seed(1000 * config.seed + config.folds * number + fold)
+        net = mlp((WIDTH * BANKS, *config.hidden, len(labels.states)))
+        train(net, others.windows, cross_entropy(labels.of["train"][rows]), config.optimisation)
+        for name in PARTS:
+            part, rows = speech[name].choose(fold_of(speech[name], config.folds, fold, inside=True))
+            scores = log_posteriors(net, part) - log_priors
+            found[name][rows] = _align(part, scores, speech.lexicon, labels.states)
+    return found
+
+
+def fold_of(part: Part, folds: int, fold: int, *, inside: bool) -> list[int]:
+    """The utterances of the speakers in a fold, or of all the others; speakers are dealt out in turn."""
+    speakers = list(dict.fromkeys(utterance.speaker for utterance in part.utterances))
+    dealt = set(speakers[fold::folds])
+    return [number for number, utterance in enumerate(part.utterances) if (utterance.speaker in dealt) == inside]
+
+
+def cross_entropy(labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of hard targets, over (logits, batch index)."""
+    targets = labels.to(device())
+    return lambda logits, index: F.cross_entropy(logits, targets[index])
+
+
+def log_posteriors(net: nn.Module, part: Part) -> Tensor:
+    """The net's log-probabilities of the states, (frames, states) float32."""
+    return logits_of(net, part.windows, precision="bf16").log_softmax(-1)
+
+
+def phone_agreement(speech: Corpus, labels: Labels) -> dict[str, float] | None:
+    """Per part, the share of frames in percent whose phone is the exact one, where that is known; else None."""
+    if not speech["train"].utterances[0].phones:
+        return None
+    found = {}
+    for name in PARTS:
+        phones = [labels.states.phones[state] for state in labels.of[name].tolist()]
+        exact = [phone for part in [speech[name]] for phone in exact_phones(part)]
+        found[name] = 100 * sum(a == b for a, b in zip(phones, exact, strict=True)) / len(exact)
+    return found
+
+
+def exact_phones(part: Part) -> list[str]:
+    """The phone in the middle of each frame, from the utterances' exact alignments."""
+    found = []
+    for utterance, length in zip(part.utterances, part.features.lengths, strict=True):
+        starts = torch.tensor([start for _, start, _ in utterance.phones])
+        middles = SAMPLE_RATE * (SHIFT_MS * torch.arange(length) + FRAME_MS / 2) / 1000
+        numbers = torch.searchsorted(starts, middles, right=True) - 1
+        found += [utterance.phones[number][0] for number in numbers.clamp(min=0).tolist()]
+    return found
+
+
+def _align(part: Part, scores: Tensor, lexicon: Lexicon, states: States) -> Tensor:
+    return align_all(lambda rows: scores[rows], part.utterances, part.features.lengths, lexicon, states)
