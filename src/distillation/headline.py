@@ -10,6 +10,7 @@ from distillation import paper, plans
 from distillation.examples import Examples
 from distillation.experiments import limits, mnist
 from distillation.plans import Profile
+from distillation.rows import COLUMNS, NOTEBOOKS, above, below, row
 from distillation.statistics import (
     Estimate,
     agreement,
@@ -17,11 +18,9 @@ from distillation.statistics import (
     estimate,
     indistinguishable_from_best,
     similar,
-    verdict,
 )
 
 NAN = float("nan")
-COLUMNS = ("id", "paper", "ours", "low", "high", "seeds", "dataset", "verdict", "notebook")
 # What counts as reproduced for the absolute figures of section 3, set before the published run.
 TARGETS = {
     "mnist.teacher": (0, 75),
@@ -30,7 +29,6 @@ TARGETS = {
     "mnist.no3.corrected_threes": (97.5, 100),
     "mnist.only78.corrected_error": (0, 16),
 }
-NOTEBOOKS = {"01": "01_temperature_and_logit_matching", "02": "02_mnist"}
 
 
 @dataclass(frozen=True)
@@ -165,13 +163,9 @@ def table(profile: Profile, notebook: str | None = None) -> pd.DataFrame:
     return found.assign(dataset=profile.dataset)
 
 
-def _row(name, theirs, found: Estimate, judged: str, notebook: str) -> tuple:
-    return name, theirs, found.mean, found.low, found.high, found.seeds, "", judged, NOTEBOOKS[notebook]
-
-
 def _absolute(name: str, theirs: float, values, notebook: str = "02") -> tuple:
     found = estimate(values)
-    return _row(name, theirs, found, agreement(found, theirs, TARGETS.get(name)), notebook)
+    return row(name, theirs, found, agreement(found, theirs, TARGETS.get(name)), notebook)
 
 
 def _limits(_: Runs, examples: Examples) -> list[tuple]:
@@ -184,7 +178,7 @@ def _limits(_: Runs, examples: Examples) -> list[tuple]:
     limit = limits.against_temperature(z, v, [100 * far])["deviation"].item()
 
     def exact(name: str, theirs: float, ours: float, holds: bool) -> tuple:
-        return _row(name, theirs, Estimate(ours, NAN, NAN, (ours,)), "reproduced" if holds else "not reproduced", "01")
+        return row(name, theirs, Estimate(ours, NAN, NAN, (ours,)), "reproduced" if holds else "not reproduced", "01")
 
     return [
         exact("loss.gradient", 0, deviation, deviation < 1e-12),
@@ -195,17 +189,17 @@ def _limits(_: Runs, examples: Examples) -> list[tuple]:
 
 def _gradient_variance(runs: Runs, _: Examples) -> tuple:
     found = gradient_ratio(runs)
-    return _row("soft.gradient_variance", "", found, _below(found, 0.5, 1), "01")
+    return row("soft.gradient_variance", "", found, below(found, 0.5, 1), "01")
 
 
 def _learning_rate(runs: Runs, _: Examples) -> tuple:
     found = learning_rate_ratio(runs)
-    return _row("soft.learning_rate", "", found, _above(found, 1, 2), "01")
+    return row("soft.learning_rate", "", found, above(found, 1, 2), "01")
 
 
 def _less_data(runs: Runs, _: Examples) -> tuple:
     found = data_share(runs)
-    return _row("soft.less_data", "", _scaled(found, 0.01), _below(found, 50, 100), "01")
+    return row("soft.less_data", "", _scaled(found, 0.01), below(found, 50, 100), "01")
 
 
 def _nets(runs: Runs, _: Examples) -> list[tuple]:
@@ -225,8 +219,8 @@ def _temperatures(runs: Runs, _: Examples) -> list[tuple]:
     else:
         judged = "partly" if any(low <= t <= high for t in near) else "not reproduced"
     seeds = runs.profile.narrow_seeds
-    row = ("mnist.temperature_30", f"{low:g}-{high:g}", best, near[0], near[-1], seeds, "", judged, NOTEBOOKS["02"])
-    return [_row("mnist.temperature_300", "", spread, similar(spread, advantage(runs)), "02"), row]
+    narrow = ("mnist.temperature_30", f"{low:g}-{high:g}", best, near[0], near[-1], seeds, "", judged, NOTEBOOKS["02"])
+    return [row("mnist.temperature_300", "", spread, similar(spread, advantage(runs)), "02"), narrow]
 
 
 def _no_threes(runs: Runs, _: Examples) -> list[tuple]:
@@ -263,20 +257,12 @@ def _hard_weight(runs: Runs, _: Examples) -> tuple:
 def _unlabelled(runs: Runs, _: Examples) -> tuple:
     unseen, own = (runs.errors("unlabelled", cases=half) for half in ("second half", "first half"))
     allowed = advantage(runs) / 4
-    return _row("mnist.unlabelled", "", estimate(unseen), _below(difference(unseen, own), allowed, allowed), "02")
+    return row("mnist.unlabelled", "", estimate(unseen), below(difference(unseen, own), allowed, allowed), "02")
 
 
 def _means(runs: Runs, _: Examples) -> tuple:
     found = ensemble_difference(runs)
-    return _row("ensemble.mean", "", found, similar(found, advantage(runs)), "02")
-
-
-def _above(found: Estimate, partly: float, fully: float) -> str:
-    return verdict(found.low, found.high, partly, fully)
-
-
-def _below(found: Estimate, fully: float, partly: float) -> str:
-    return verdict(-found.high, -found.low, -partly, -fully)
+    return row("ensemble.mean", "", found, similar(found, advantage(runs)), "02")
 
 
 def _scaled(found: Estimate, factor: float) -> Estimate:

@@ -18,6 +18,11 @@ from distillation.training import Optimisation
 PROFILES = ("smoke", "quick", "paper")
 
 
+def results_folder(profile: str) -> Path:
+    """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
+    return Path(os.environ.get("DISTILLATION_RESULTS") or REPOSITORY / "results") / profile
+
+
 @dataclass(frozen=True)
 class Profile:
     """Sizes and seeds of sections 2 and 3.
@@ -57,7 +62,7 @@ class Profile:
     @property
     def results(self) -> Path:
         """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
-        return Path(os.environ.get("DISTILLATION_RESULTS") or REPOSITORY / "results") / self.name
+        return results_folder(self.name)
 
     def store(self, experiment: str) -> Store:
         """Where the records of an experiment ("mnist" or "gradients") live."""

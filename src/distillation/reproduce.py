@@ -1,8 +1,9 @@
 """What a notebook calls first: train what its profile lacks, and hand over the finished runs."""
 
-from distillation import examples, plans
-from distillation.experiments import gradients, mnist
+from distillation import examples, plans, speech_examples, speech_plans
+from distillation.experiments import alignment, gradients, mnist, speech
 from distillation.headline import Runs
+from distillation.speech_headline import SpeechRuns
 from distillation.sweep import sweep
 
 
@@ -28,3 +29,19 @@ def reproduce(profile_name: str, notebook: str, train: bool) -> Runs:
             sweep(mnist.run, nets, store, name="examples", needs_tensors=True)
             examples.make(profile)
     return Runs(profile)
+
+
+def reproduce_speech(profile_name: str, notebook: str, train: bool) -> SpeechRuns:
+    """Likewise for notebooks "03" and "05": the corpus is aligned first, then acoustic models are trained."""
+    profile = speech_plans.speech_profile(profile_name)
+    if train or profile.name != "paper":
+        aligned = [profile.alignment]
+        sweep(alignment.run, aligned, profile.store("alignment"), name="alignment", needs_tensors=True)
+        section = speech_plans.section4(profile) if notebook == "03" else speech_plans.section6(profile)
+        for number, (name, configs) in enumerate(section.items(), 1):
+            speech.run_all(configs, profile.store("speech"), name=f"{number}/{len(section)} {name}")
+        if notebook == "03" and not speech_examples.SpeechExamples.path(profile).exists():
+            shown = [section[system][0] for system in speech_examples.SYSTEMS]
+            speech.run_all(shown, profile.store("speech"), name="examples", needs_tensors=True)
+            speech_examples.make(profile)
+    return SpeechRuns(profile)

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 COLUMNS = ("notebook", "profile", "seconds", "peak_memory_mb", "dataset", "device", "cores")
+SPEECH = ("03", "05")  # notebooks on the speech corpus
 ERROR_MARKER = "papermill-error-cell-tag"
 
 DESCRIPTION = """\
@@ -31,8 +32,8 @@ Reproduce "Distilling the Knowledge in a Neural Network".
 DETAILS = """\
 profiles:
   smoke   everything, tiny, on the embedded data: a minute or two
-  quick   an honest small version of every figure: minutes on 2 cores; real MNIST if it is there or can be fetched,
-          else scikit-learn's digits stand in for it, and that is said
+  quick   an honest small version of every figure: minutes on 2 cores; real MNIST and AN4 if they are there or can be
+          fetched, else scikit-learn's digits and synthetic speech stand in for them, and that is said
   paper   the published run: hours on 2 cores, on the real data only; what results/paper/records holds is not run again
 
 Executed notebooks, figures (PNG and PDF), tables (CSV and Markdown), records and logs go to results/<profile>/.
@@ -40,7 +41,7 @@ A call that was interrupted or killed is continued by the next one. A failing no
 the exit status is 1 if any failed and 2 if the call could not be understood.
 
 environment variables:
-  DISTILLATION_DATA     folder that holds the data sets (mnist/*.gz; see data/README.md); default: data/
+  DISTILLATION_DATA     folder that holds the data sets (mnist/*.gz, an4/*.tar.gz; see data/README.md); default: data/
   DISTILLATION_OFFLINE  set to 1: never download anything
   DISTILLATION_DEVICE   cpu, cuda or mps; default: the best there is
   DISTILLATION_JOBS     local processes to spread runs over; default: one per core, one in all on a GPU
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int
     name = options.words[0] if named else "quick"
     try:
         chosen = choose(options.words[named:], notebooks)
-        results, dataset = look_up(name)
+        results, datasets = look_up(name, chosen)
         if options.fresh:
             delete_records(results, name)
     except ValueError as reason:
@@ -93,11 +94,11 @@ def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops it like Ctrl-C
     try:
-        outcomes = run_all(chosen, results, name, dataset)
+        outcomes = run_all(chosen, results, name, datasets)
     except KeyboardInterrupt:
         print("\nInterrupted. Finished runs are kept: the same command continues from here.", file=sys.stderr)
         return 130
-    print(summary(outcomes, dataset))
+    print(summary(outcomes, datasets))
     return 1 if any(outcome.failure for outcome in outcomes) else 0
 
 
@@ -111,12 +112,20 @@ def choose(numbers: list[str], folder: Path) -> list[Path]:
     return [found[number] for number in dict.fromkeys(wanted)]
 
 
-def look_up(name: str) -> tuple[Path, str]:
-    """The results folder and data set of a profile (MNIST is fetched here).  Raises ValueError for an unknown name."""
+def look_up(name: str, notebooks: list[Path]) -> tuple[Path, dict[str, str]]:
+    """The results folder of a profile, and each notebook's data set, which is fetched here if it can be.
+
+    Raises ValueError for an unknown profile.
+    """
     from distillation.plans import profile
+    from distillation.speech_plans import speech_profile
 
     chosen = profile(name)
-    return chosen.results.absolute(), chosen.dataset
+    on_speech = [path.stem for path in notebooks if path.name[:2] in SPEECH]
+    found = dict.fromkeys([path.stem for path in notebooks], chosen.dataset)
+    if on_speech:
+        found |= dict.fromkeys(on_speech, speech_profile(name).dataset)
+    return chosen.results.absolute(), found
 
 
 def delete_records(results: Path, profile: str) -> None:
@@ -130,7 +139,7 @@ def delete_records(results: Path, profile: str) -> None:
     shutil.rmtree(records, ignore_errors=True)
 
 
-def run_all(notebooks: list[Path], results: Path, profile: str, dataset: str) -> list[Outcome]:
+def run_all(notebooks: list[Path], results: Path, profile: str, datasets: dict[str, str]) -> list[Outcome]:
     """Execute the notebooks in order, each in its own process; print progress and update times.csv."""
     known = {row["notebook"]: float(row["seconds"]) for row in read_times(results, profile)}
     started = time.monotonic()
@@ -144,7 +153,7 @@ def run_all(notebooks: list[Path], results: Path, profile: str, dataset: str) ->
         print(f"      {outcome.failure or 'done'} after {duration(outcome.seconds)}", flush=True)
         has_trained = count_records(results) > before
         if not outcome.failure and (has_trained or notebook.stem not in known):
-            write_time(outcome, results, profile, dataset)
+            write_time(outcome, results, profile, datasets[notebook.stem])
         outcomes.append(outcome)
     return outcomes
 
@@ -306,11 +315,12 @@ def without_paths(text: str) -> str:
     return text
 
 
-def summary(outcomes: list[Outcome], dataset: str) -> str:
+def summary(outcomes: list[Outcome], datasets: dict[str, str]) -> str:
     """The closing table (notebook, status, seconds, peak memory, data set), and a line for each failure."""
     rows = [("notebook", "status", "seconds", "peak memory", "data set")]
     for outcome in outcomes:
         status = "failed" if outcome.failure else "ok"
+        dataset = datasets[outcome.notebook]
         rows.append((outcome.notebook, status, f"{outcome.seconds:.0f}", f"{outcome.peak_memory_mb} MB", dataset))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]

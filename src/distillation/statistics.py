@@ -1,6 +1,7 @@
 """Means, intervals and verdicts, from stated rules."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,11 @@ class Estimate:
     @property
     def seeds(self) -> int:
         return len(self.values)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes zero; without an interval it does not."""
+        return self.low > 0 or self.high < 0
 
     def text(self, digits: int = 0, unit: str = "") -> str:
         """For prose, e.g. "152 (148 to 156)"."""
@@ -56,6 +62,26 @@ def difference(a, b) -> Estimate:
     freedom = spread**2 / (errors[0] ** 2 / (len(a) - 1) + errors[1] ** 2 / (len(b) - 1))
     half = stats.t.ppf(0.975, freedom) * math.sqrt(spread)
     return Estimate(mean, mean - half, mean + half, values)
+
+
+def bootstrap(
+    groups: Sequence[str], statistic: Callable[[np.ndarray, np.random.Generator], float], *, rounds: int = 2000
+) -> tuple[float, float]:
+    """The 95 % percentile interval of a statistic over cases that come in groups, such as utterances of speakers.
+
+    Groups are drawn with replacement, then cases within each.  groups: the group of each case; statistic: from case
+    indices (with repetitions) and a generator, with which it may resample what else varies, such as seeds.
+    """
+    random = np.random.default_rng(0)
+    names = np.asarray(groups)
+    members = [np.flatnonzero(names == name) for name in dict.fromkeys(groups)]
+    values = []
+    for _ in range(rounds):
+        drawn = [members[number] for number in random.integers(len(members), size=len(members))]
+        cases = np.concatenate([random.choice(each, len(each)) for each in drawn])
+        values.append(statistic(cases, random))
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def indistinguishable_from_best(values: dict[float, list[float]]) -> tuple[float, tuple[float, ...]]:

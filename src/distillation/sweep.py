@@ -12,6 +12,7 @@ from typing import Any
 
 import joblib
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from distillation.datasets.common import REPOSITORY
@@ -55,7 +56,8 @@ def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False) -> 
     torch.set_num_threads(config.threads)
     started = time.monotonic()
     try:
-        result = run(config, store)
+        with threadpool_limits(config.threads):
+            result = run(config, store)
     finally:
         torch.set_num_threads(threads_before)
         torch.set_rng_state(generator_before)

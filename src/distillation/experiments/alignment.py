@@ -80,6 +80,10 @@ def run(config: Alignment, store: Store) -> dict:
         "states": len(states),
         "leaves": {" ".join(map(str, key)): state for key, state in states.ids.items()},
         "frames": {name: len(labels) for name, labels in found.of.items()},
+        "test_utterances": [
+            {"name": utterance.name, "speaker": utterance.speaker, "frames": frames, "words": len(utterance.words)}
+            for utterance, frames in zip(speech["test"].utterances, speech["test"].features.lengths, strict=True)
+        ],
         "silence_percent": 100 * silence.float().mean().item(),
         "phone_agreement_percent": agreement if agreement[0] is not None else None,
     }
@@ -122,7 +126,10 @@ def by_networks(config: Alignment, speech: Corpus, labels: Labels, number: int) 
         net = mlp((WIDTH * BANKS, *config.hidden, len(labels.states)))
         train(net, others.windows, cross_entropy(labels.of["train"][rows]), config.optimisation)
         for name in PARTS:
-            part, rows = speech[name].choose(fold_of(speech[name], config.folds, fold, inside=True))
+            inside = fold_of(speech[name], config.folds, fold, inside=True)
+            if not inside:  # fewer speakers than folds
+                continue
+            part, rows = speech[name].choose(inside)
             scores = log_posteriors(net, part) - log_priors
             found[name][rows] = _align(part, scores, speech.lexicon, labels.states)
     return found
@@ -153,7 +160,7 @@ def phone_agreement(speech: Corpus, labels: Labels) -> dict[str, float] | None:
     found = {}
     for name in PARTS:
         phones = [labels.states.phones[state] for state in labels.of[name].tolist()]
-        exact = [phone for part in [speech[name]] for phone in exact_phones(part)]
+        exact = exact_phones(speech[name])
         found[name] = 100 * sum(a == b for a, b in zip(phones, exact, strict=True)) / len(exact)
     return found
 

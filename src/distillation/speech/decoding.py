@@ -11,6 +11,7 @@ import numba
 import numpy as np
 import pandas as pd
 
+from distillation.datasets.common import DataError
 from distillation.speech.hmm import States
 
 Lexicon = dict[str, tuple[tuple[str, ...], ...]]
@@ -98,8 +99,16 @@ def decode(
 ) -> tuple[tuple[str, ...], float]:
     """The words of the best path through the word loop, and its score.
 
-    log_posteriors: (frames, states) float32; log_priors: (states,).  The search is exact: nothing is pruned.
+    log_posteriors: (frames, states) float32; log_priors: (states,).  The search is exact: nothing is pruned.  Raises
+    DataError for posteriors that are not finite, and ValueError where the numbers of states differ.
     """
+    if log_posteriors.shape[1:] != log_priors.shape or log_priors.size <= loop.emissions.max():
+        raise ValueError(
+            f"Posteriors of {log_posteriors.shape[1]} and priors of {log_priors.size} states do not fit a word loop "
+            f"with states up to {loop.emissions.max()}."
+        )
+    if not np.isfinite(log_posteriors).all():
+        raise DataError("The posteriors hold NaN or infinity; a training run has diverged. Lower its learning rate.")
     scores = (log_posteriors - weights.prior_scale * log_priors).astype(np.float32)
     enter = (weights.language_model * loop.log_words + weights.insertion).astype(np.float32)
     leave = (weights.language_model * loop.log_end).astype(np.float32)

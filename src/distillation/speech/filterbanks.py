@@ -23,6 +23,8 @@ def log_mel(utterance: Utterance) -> Tensor:
     Raises DataError for an utterance shorter than a frame, or whose features are not finite.
     """
     waveform = torch.from_numpy(np.asarray(utterance.samples, np.float32))[None]
+    if waveform.shape[1] < SAMPLE_RATE * FRAME_MS // 1000:
+        raise DataError(f"Utterance {utterance.name} has {waveform.shape[1]} samples, less than one frame of 25 ms.")
     features = kaldi.fbank(
         waveform,
         num_mel_bins=BANKS,
@@ -31,8 +33,6 @@ def log_mel(utterance: Utterance) -> Tensor:
         dither=0.0,
         sample_frequency=SAMPLE_RATE,
     )
-    if len(features) == 0:
-        raise DataError(f"Utterance {utterance.name} has {waveform.shape[1]} samples, less than one frame of 25 ms.")
     if not torch.isfinite(features).all():
         raise DataError(f"The features of utterance {utterance.name} hold NaN or infinity; its samples are damaged.")
     return features
@@ -60,7 +60,7 @@ def features_of(utterances: tuple[Utterance, ...]) -> Features:
     for speaker in dict.fromkeys(speakers):
         spoken = [number for number, name in enumerate(speakers) if name == speaker]
         together = torch.cat([found[number] for number in spoken])
-        mean, deviation = together.mean(0), together.std(0).clamp(min=1e-3)
+        mean, deviation = together.mean(0), together.std(0).nan_to_num().clamp(min=1e-3)
         for number in spoken:
             found[number] = (found[number] - mean) / deviation
     return Features(torch.cat(found), tuple(len(frames) for frames in found))

@@ -18,9 +18,10 @@ def cluster_states(frames: Tensor, labels: Tensor, unclustered: States, *, leave
     """Split each phone's states by questions about its neighbours, best gain in likelihood first.
 
     frames: (frames, d); labels: (frames,) states of `unclustered`, in which every triphone has states of its own (see
-    `untied`).  leaves: states to end with, at most; minimum: frames that each must have.  A triphone that was never
-    heard ends in the leaf to which its neighbours lead it.  The likelihood is that of one diagonal Gaussian per leaf,
-    and the questions ask whether a neighbour is in one of the clusters of similar phones, which are found in the data.
+    `untied`).  leaves: states to end with, at most, but never fewer than three per phone; minimum: frames that each
+    part of a split must have.  A triphone that was never heard ends in the leaf to which its neighbours lead it.  The
+    likelihood is that of one diagonal Gaussian per leaf, and the questions ask whether a neighbour is in one of the
+    clusters of similar phones, which are found in the data.
     """
     stats = tuple(part.numpy() for part in statistics(frames, labels, len(unclustered)))
     keys = list(unclustered.ids)
@@ -75,6 +76,8 @@ def best_split(
 ) -> tuple[float, list, list] | None:
     """The question's gain, yes and no parts that gain most, or None where no question leaves both enough frames."""
     counts, sums, squares = (part[[states.ids[key] for key in node]] for part in stats)
+    if counts.sum() < 2 * minimum:
+        return None
     whole = _log_likelihood(counts.sum(), sums.sum(0), squares.sum(0))
     best = None
     for mask in _answers(node, questions):

@@ -1,0 +1,253 @@
+"""Which runs each question of sections 4 and 6 needs, at each profile."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from distillation.datasets import an4
+from distillation.experiments import alignment, speech
+from distillation.experiments.alignment import Alignment
+from distillation.experiments.speech import AcousticModel, Config, Ensemble, Student, Transfer
+from distillation.plans import PROFILES, results_folder
+from distillation.speech.alignment import Rounds
+from distillation.store import Store
+from distillation.training import Optimisation
+
+REGULARISED = 0.2  # the dropout of the regularised baselines
+
+
+@dataclass(frozen=True)
+class SpeechProfile:
+    """Sizes and seeds of sections 4 and 6.
+
+    member: how the baselines are trained, which are the ensemble's members too; longer: the distilled nets of the
+    paper's table and the nets on hard targets beside them; student: the students of every sweep.  small: hidden layers
+    of the small student.  sizes: hidden layers and training of the other nets.  shares: of the training utterances, and
+    how nets are trained on them; the first two also with the hard term.  evaluate_every: epochs between evaluations of
+    these.  subsets: random draws of each share.  headline_seeds, seeds: students of the table, and of all else.
+    headline_weight: of the hard targets in the table's students, chosen on development.  speeds: of the larger transfer
+    set.
+    """
+
+    name: str
+    alignment: Alignment
+    hidden: tuple[int, ...]
+    member: Optimisation
+    regularised: Optimisation
+    longer: Optimisation
+    student: Optimisation
+    ensemble_size: int
+    headline_seeds: int
+    seeds: int
+    temperatures: tuple[float, ...]
+    hard_weights: tuple[float, ...]
+    small: tuple[int, ...]
+    sizes: tuple[tuple[tuple[int, ...], Optimisation], ...]
+    shares: tuple[tuple[float, Optimisation], ...]
+    evaluate_every: int
+    subsets: int
+    temperature: float = 2.0
+    hard_weight: float = 0.5
+    headline_weight: float = 1 / 3
+    speeds: tuple[float, ...] = (0.9, 1.1)
+
+    @property
+    def dataset(self) -> str:
+        """The corpus."""
+        return self.alignment.dataset
+
+    @property
+    def results(self) -> Path:
+        """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
+        return results_folder(self.name)
+
+    def store(self, experiment: str) -> Store:
+        """Where the records of an experiment ("alignment" or "speech") live."""
+        recipe = {"alignment": alignment.RECIPE, "speech": speech.RECIPE}[experiment]
+        return Store(self.results / "records" / experiment, recipe)
+
+
+def _epochs(number: int, batch_size: int = 512, learning_rate: float = 0.1) -> Optimisation:
+    return Optimisation(epochs=number, batch_size=batch_size, learning_rate=learning_rate)
+
+
+PAPER = SpeechProfile(
+    name="paper",
+    alignment=Alignment(),
+    hidden=(512,) * 4,
+    member=_epochs(6),
+    regularised=_epochs(10),
+    longer=_epochs(30),
+    student=_epochs(12),
+    ensemble_size=10,
+    headline_seeds=5,
+    seeds=3,
+    temperatures=(1, 2, 5, 10),
+    hard_weights=(0, 0.1, 1 / 3, 0.5),
+    small=(128,) * 4,
+    sizes=(
+        ((256,) * 4, _epochs(6)),
+        ((1024,) * 4, _epochs(6)),
+        ((512,) * 2, _epochs(6)),
+        ((512,) * 8, _epochs(6)),
+        ((2560,) * 8, _epochs(2, 1024)),
+    ),
+    shares=(
+        (0.03, _epochs(100, 256)),
+        (0.1, _epochs(50, 256)),
+        (0.01, _epochs(200, 256)),
+        (0.3, _epochs(25)),
+    ),
+    evaluate_every=5,
+    subsets=3,
+)
+
+QUICK = dataclasses.replace(
+    PAPER,
+    name="quick",
+    alignment=Alignment(
+        hidden=(256,) * 4,
+        rounds=Rounds(monophones=((1, 6), (4, 2)), triphones=((1, 1), (4, 1))),
+        optimisation=Optimisation(epochs=3, batch_size=1024),
+        folds=2,
+        network_rounds=1,
+    ),
+    hidden=(256,) * 4,
+    member=_epochs(4),
+    regularised=_epochs(5),
+    longer=_epochs(8),
+    student=_epochs(4),
+    ensemble_size=4,
+    headline_seeds=2,
+    seeds=2,
+    temperatures=(1, 2, 5),
+    hard_weights=(0, 0.5),
+    sizes=(),
+    shares=((0.03, _epochs(50, 256)), (0.1, _epochs(20, 256))),
+    subsets=2,
+)
+
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    alignment=Alignment(
+        dataset="synthetic speech",
+        leaves=150,
+        hidden=(64, 64),
+        rounds=Rounds(monophones=((1, 4),), triphones=((1, 1), (2, 1))),
+        optimisation=Optimisation(epochs=2, batch_size=256),
+        folds=2,
+        network_rounds=1,
+        threads=1,
+    ),
+    hidden=(64, 64),
+    member=_epochs(2, 256),
+    regularised=_epochs(2, 256),
+    longer=_epochs(4, 256),
+    student=_epochs(2, 256),
+    ensemble_size=2,
+    temperatures=(1, 2),
+    small=(32, 32),
+    sizes=(((32, 32, 32), _epochs(1, 256)),),
+    shares=((0.03, _epochs(6, 64)), (0.1, _epochs(4, 64))),
+    evaluate_every=2,
+)
+
+
+def speech_profile(name: str) -> SpeechProfile:
+    """The profile of that name; "quick" falls back to synthetic speech where AN4 is not to be had.
+
+    Raises ValueError for an unknown name.
+    """
+    if name not in PROFILES:
+        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
+    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[name]
+    if name == "quick" and an4.find() != "an4":
+        print("AN4 is not here and cannot be downloaded: synthetic speech stands in for it.")
+        stand_in = dataclasses.replace(chosen.alignment, dataset="synthetic speech", leaves=SMOKE.alignment.leaves)
+        return dataclasses.replace(chosen, alignment=stand_in)
+    return chosen
+
+
+def baseline(profile: SpeechProfile, seed: int = 0, **changes) -> AcousticModel:
+    """The acoustic model on hard targets."""
+    return AcousticModel(
+        profile.alignment, **{"hidden": profile.hidden, "optimisation": profile.member, "seed": seed} | changes
+    )
+
+
+def ensemble(profile: SpeechProfile, mean: str = "arithmetic", **changes) -> Ensemble:
+    """The ensemble of baselines."""
+    return Ensemble(baseline(profile, **changes), profile.ensemble_size, mean)
+
+
+def student(profile: SpeechProfile, seed: int, **changes) -> Student:
+    """A student of the ensemble, by default; its seed is none of the members', so it starts like none of them."""
+    defaults = {
+        "teacher": ensemble(profile),
+        "hidden": profile.hidden,
+        "temperature": profile.temperature,
+        "hard_weight": profile.hard_weight,
+        "optimisation": profile.student,
+    }
+    return Student(**defaults | {"seed": 100 + seed} | changes)
+
+
+def _slower(training: Optimisation, temperature: float) -> dict[str, Optimisation]:
+    """Half the learning rate for T of 5 and above, where the factor T**2 makes the full one diverge."""
+    rate = training.learning_rate * (0.5 if temperature >= 5 else 1)
+    return {"optimisation": dataclasses.replace(training, learning_rate=rate)}
+
+
+def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
+    """The runs of notebook 03, by question."""
+    seeds, many = range(profile.seeds), range(profile.headline_seeds)
+    on_samples = ensemble(profile, resample=True)
+    long = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
+    hard = {"optimisation": profile.longer}
+    # As many steps as `longer`: the transfer set is so many times larger.
+    epochs = max(1, round(profile.longer.epochs / (1 + len(profile.speeds))))
+    unlabelled = {"optimisation": dataclasses.replace(profile.longer, epochs=epochs), "hard_weight": 0.0}
+    unlabelled |= {"teacher": Transfer(ensemble(profile), profile.speeds)}
+    regularised = {"hidden_dropout": REGULARISED, "optimisation": profile.regularised}
+    return {
+        "baseline": list(ensemble(profile).members),
+        "ensemble": [ensemble(profile), ensemble(profile, "geometric")],
+        "temperature": [
+            student(profile, seed, temperature=t, **_slower(profile.student, t))
+            for t in profile.temperatures
+            for seed in seeds
+        ],
+        "hard weight": [student(profile, seed, hard_weight=w) for w in profile.hard_weights for seed in seeds],
+        "distilled": [student(profile, seed, **long) for seed in many],
+        "distilled, more speech": [student(profile, seed, **unlabelled) for seed in many],
+        "hard, longer": [baseline(profile, 100 + seed, **hard) for seed in seeds],
+        "regularised": [baseline(profile, 100 + seed, **regularised) for seed in seeds],
+        "small": [baseline(profile, 100 + seed, hidden=profile.small, **hard) for seed in seeds],
+        "small, distilled": [student(profile, seed, hidden=profile.small, **long) for seed in seeds],
+        "resampled members": list(on_samples.members),
+        "resampled": [on_samples],
+        "sizes": [baseline(profile, hidden=hidden, optimisation=training) for hidden, training in profile.sizes],
+    }
+
+
+def section6(profile: SpeechProfile) -> dict[str, list[Config]]:
+    """The runs of notebook 05, by question.  Draw n of a share has its soft targets from baseline n."""
+    subsets = range(profile.subsets)
+    hard, soft, both = [], [], []
+    for share, training in profile.shares:
+        for subset in subsets:
+            settings = {"share": share, "subset": subset, "optimisation": training}
+            settings |= {"evaluate_every": profile.evaluate_every}
+            hard.append(baseline(profile, 100 + subset, **settings))
+            settings |= {"teacher": baseline(profile, subset)}
+            soft.append(student(profile, subset, hard_weight=0.0, **settings))
+            both.append(student(profile, subset, **settings))
+    table5 = [share for share, _ in profile.shares[:2]]
+    return {
+        "full": [baseline(profile, subset) for subset in subsets],
+        "hard": hard,
+        "soft": soft,
+        "soft and hard": [config for config in both if config.share in table5],
+        "soft, full": [student(profile, n, hard_weight=0.0, teacher=baseline(profile, n)) for n in subsets],
+    }
