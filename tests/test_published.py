@@ -8,16 +8,20 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from distillation import overview, plans, publish
+from distillation import overview, plans, publish, speech_plans
 from distillation.datasets.common import REPOSITORY
 from distillation.examples import Examples
-from distillation.experiments import mnist
-from distillation.headline import COLUMNS
+from distillation.experiments import alignment, mnist, speech
 from distillation.models import mlp
 from distillation.paper import CLAIMS
+from distillation.rows import COLUMNS
+from distillation.speech.filterbanks import Features, windows_of
+from distillation.speech_examples import WEIGHTS, SpeechExamples
 from distillation.store import plain
+from distillation.training import logits_of
 
 PAPER = plans.profile("paper")
+SPEECH = speech_plans.speech_profile("paper")
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
@@ -29,8 +33,10 @@ def test_headline_has_every_claim_once_in_the_agreed_columns() -> None:
     rows = pd.read_csv(PAPER.results / "headline.csv")
     assert tuple(rows.columns) == COLUMNS
     assert sorted(rows["id"]) == sorted(CLAIMS)
-    assert set(rows["verdict"]) <= {"reproduced", "partly", "not reproduced", "inconclusive"}
-    assert set(rows["dataset"]) == {"mnist"}
+    assert set(rows["verdict"]) <= {"reproduced", "partly", "not reproduced", "inconclusive", "context"}
+    on_speech = rows["id"].str.startswith(("speech.", "reg."))
+    assert set(rows[on_speech]["dataset"]) == {"an4"}
+    assert set(rows[~on_speech]["dataset"]) == {"mnist"}
     with_seeds = rows[rows["seeds"] > 1]
     assert ((with_seeds["low"] <= with_seeds["ours"]) & (with_seeds["ours"] <= with_seeds["high"])).all()
 
@@ -55,6 +61,46 @@ def test_every_committed_record_belongs_to_the_plan_and_the_current_recipe() -> 
             record = store.read(config)
             assert record["config"] == json.loads(json.dumps(plain(config)))
             assert record["environment"]["torch"]
+
+
+def test_every_committed_record_of_the_speech_sections_belongs_to_the_plan_and_the_current_recipe() -> None:
+    sections = speech_plans.section4(SPEECH) | speech_plans.section6(SPEECH)
+    configs = {config for runs in sections.values() for config in runs}
+    configs |= set(speech.teachers_of(list(configs)))
+    for experiment, planned in (("speech", configs), ("alignment", {SPEECH.alignment})):
+        store = SPEECH.store(experiment)
+        assert {path.stem for path in store.folder.glob("*.json")} == {store.key(config) for config in planned}
+        for config in planned:
+            assert store.read(config)["config"] == json.loads(json.dumps(plain(config)))
+
+
+def test_the_frozen_alignment_is_published_whole() -> None:
+    record = SPEECH.store("alignment").read(SPEECH.alignment)["metrics"]
+    labels = alignment.read(SPEECH.alignment, SPEECH.store("alignment"))
+    assert {name: len(found) for name, found in labels.of.items()} == record["frames"]
+    assert len(labels.states) == record["states"]
+    assert all(int(found.min()) >= 0 and int(found.max()) < record["states"] for found in labels.of.values())
+    assert sum(utterance["frames"] for utterance in record["test_utterances"]) == record["frames"]["test"]
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTS))
+def test_published_acoustic_weights_fit_the_published_examples(name: str) -> None:
+    examples = SpeechExamples.load(SPEECH)
+    weights = load_file(SPEECH.results / "models" / f"{name}.safetensors")
+    hidden = SPEECH.small if "small" in name else SPEECH.hidden
+    model = mlp((1040, *hidden, len(examples.phone_of)))
+    model.load_state_dict({key: value.float() for key, value in weights.items()})
+    right = 0.0
+    for example in examples.utterances:
+        windows = windows_of(Features(example.features.float(), (len(example.features),)))
+        probabilities = logits_of(model, windows).softmax(-1)
+        right += (probabilities.argmax(-1) == example.labels).float().mean().item() / len(examples.utterances)
+        if WEIGHTS[name] in example.posteriors:
+            by_phone = probabilities.new_zeros(len(probabilities), len(examples.phones))
+            by_phone.index_add_(1, examples.phone_of, probabilities)
+            published = example.posteriors[WEIGHTS[name]].float()
+            assert (by_phone - published).abs().mean() < 0.01
+    assert right > 0.5
 
 
 def test_no_run_was_tested_on_images_it_was_chosen_on() -> None:

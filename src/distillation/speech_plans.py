@@ -21,7 +21,8 @@ class SpeechProfile:
     """Sizes and seeds of sections 4 and 6.
 
     member: how the baselines are trained, which are the ensemble's members too; longer: the distilled nets of the
-    paper's table and the nets on hard targets beside them; student: the students of every sweep.  small: hidden layers
+    paper's table and the nets on hard targets beside them; student: the students of every sweep; more_speech:
+    those on the larger transfer set.  small: hidden layers
     of the small student.  sizes: hidden layers and training of the other nets.  shares: of the training utterances, and
     how nets are trained on them; the first two also with the hard term.  evaluate_every: epochs between evaluations of
     these.  subsets: random draws of each share.  headline_seeds, seeds: students of the table, and of all else.
@@ -36,6 +37,7 @@ class SpeechProfile:
     regularised: Optimisation
     longer: Optimisation
     student: Optimisation
+    more_speech: Optimisation
     ensemble_size: int
     headline_seeds: int
     seeds: int
@@ -79,6 +81,7 @@ PAPER = SpeechProfile(
     regularised=_epochs(10),
     longer=_epochs(30),
     student=_epochs(12),
+    more_speech=_epochs(20),
     ensemble_size=10,
     headline_seeds=5,
     seeds=3,
@@ -117,6 +120,7 @@ QUICK = dataclasses.replace(
     regularised=_epochs(5),
     longer=_epochs(8),
     student=_epochs(4),
+    more_speech=_epochs(3),
     ensemble_size=4,
     headline_seeds=2,
     seeds=2,
@@ -145,6 +149,7 @@ SMOKE = dataclasses.replace(
     regularised=_epochs(2, 256),
     longer=_epochs(4, 256),
     student=_epochs(2, 256),
+    more_speech=_epochs(1, 256),
     ensemble_size=2,
     temperatures=(1, 2),
     small=(32, 32),
@@ -205,9 +210,7 @@ def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
     on_samples = ensemble(profile, resample=True)
     long = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
     hard = {"optimisation": profile.longer}
-    # As many steps as `longer`: the transfer set is so many times larger.
-    epochs = max(1, round(profile.longer.epochs / (1 + len(profile.speeds))))
-    unlabelled = {"optimisation": dataclasses.replace(profile.longer, epochs=epochs), "hard_weight": 0.0}
+    unlabelled = {"optimisation": profile.more_speech, "hard_weight": 0.0}
     unlabelled |= {"teacher": Transfer(ensemble(profile), profile.speeds)}
     regularised = {"hidden_dropout": REGULARISED, "optimisation": profile.regularised}
     return {
