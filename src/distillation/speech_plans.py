@@ -20,14 +20,14 @@ REGULARISED = 0.2  # the dropout of the regularised baselines
 class SpeechProfile:
     """Sizes and seeds of sections 4 and 6.
 
-    member: how the baselines are trained, which are the ensemble's members too; longer: the distilled nets of the
-    paper's table and the nets on hard targets beside them; student: the students of every sweep; more_speech:
-    those on the larger transfer set.  small: hidden layers
-    of the small student.  sizes: hidden layers and training of the other nets.  shares: of the training utterances, and
-    how nets are trained on them; the first two also with the hard term.  evaluate_every: epochs between evaluations of
-    these.  subsets: random draws of each share.  headline_seeds, seeds: students of the table, and of all else.
-    headline_weight: of the hard targets in the table's students, chosen on development.  speeds: of the larger transfer
-    set.
+    member: how the baselines are trained, which are the ensemble's members too; regularised: those with dropout;
+    longer: students on the members' speech, and nets on hard targets for as many steps; more_speech: the students of
+    the paper's table, on a larger transfer set; student: the students of every sweep. resampled: members on resampled
+    speech. small: hidden layers of the small student. sizes: hidden layers and training of the other nets. shares: of
+    the training utterances, and how nets are trained on them; the first two also with the hard term. evaluate_every:
+    epochs between evaluations of these. subsets: random draws of each share. headline_seeds, seeds: students of the
+    table, and of all else. headline_weight: of the hard targets of the longer students, chosen on development.
+    speeds: at which the larger transfer set repeats the training utterances.
     """
 
     name: str
@@ -39,6 +39,7 @@ class SpeechProfile:
     student: Optimisation
     more_speech: Optimisation
     ensemble_size: int
+    resampled: int
     headline_seeds: int
     seeds: int
     temperatures: tuple[float, ...]
@@ -83,6 +84,7 @@ PAPER = SpeechProfile(
     student=_epochs(12),
     more_speech=_epochs(20),
     ensemble_size=10,
+    resampled=5,
     headline_seeds=5,
     seeds=3,
     temperatures=(1, 2, 5, 10),
@@ -122,6 +124,7 @@ QUICK = dataclasses.replace(
     student=_epochs(4),
     more_speech=_epochs(3),
     ensemble_size=4,
+    resampled=2,
     headline_seeds=2,
     seeds=2,
     temperatures=(1, 2, 5),
@@ -207,9 +210,9 @@ def _slower(training: Optimisation, temperature: float) -> dict[str, Optimisatio
 def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
     """The runs of notebook 03, by question."""
     seeds, many = range(profile.seeds), range(profile.headline_seeds)
-    on_samples = ensemble(profile, resample=True)
+    on_samples = dataclasses.replace(ensemble(profile, resample=True), size=profile.resampled)
     long = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
-    hard = {"optimisation": profile.longer}
+    hard, small = {"optimisation": profile.longer}, {"optimisation": profile.student, "hidden": profile.small}
     unlabelled = {"optimisation": profile.more_speech, "hard_weight": 0.0}
     unlabelled |= {"teacher": Transfer(ensemble(profile), profile.speeds)}
     regularised = {"hidden_dropout": REGULARISED, "optimisation": profile.regularised}
@@ -222,12 +225,12 @@ def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
             for seed in seeds
         ],
         "hard weight": [student(profile, seed, hard_weight=w) for w in profile.hard_weights for seed in seeds],
-        "distilled": [student(profile, seed, **long) for seed in many],
-        "distilled, more speech": [student(profile, seed, **unlabelled) for seed in many],
+        "distilled": [student(profile, seed, **unlabelled) for seed in many],
+        "distilled, same speech": [student(profile, seed, **long) for seed in seeds],
         "hard, longer": [baseline(profile, 100 + seed, **hard) for seed in seeds],
         "regularised": [baseline(profile, 100 + seed, **regularised) for seed in seeds],
-        "small": [baseline(profile, 100 + seed, hidden=profile.small, **hard) for seed in seeds],
-        "small, distilled": [student(profile, seed, hidden=profile.small, **long) for seed in seeds],
+        "small": [baseline(profile, 100 + seed, **small) for seed in seeds],
+        "small, distilled": [student(profile, seed, **small) for seed in seeds],
         "resampled members": list(on_samples.members),
         "resampled": [on_samples],
         "sizes": [baseline(profile, hidden=hidden, optimisation=training) for hidden, training in profile.sizes],
@@ -252,5 +255,4 @@ def section6(profile: SpeechProfile) -> dict[str, list[Config]]:
         "hard": hard,
         "soft": soft,
         "soft and hard": [config for config in both if config.share in table5],
-        "soft, full": [student(profile, n, hard_weight=0.0, teacher=baseline(profile, n)) for n in subsets],
     }
