@@ -32,7 +32,7 @@ class Estimate:
     def text(self, digits: int = 0, unit: str = "") -> str:
         """For prose, e.g. "152 (148 to 156)"."""
         if math.isnan(self.low):
-            return f"{self.mean:.{digits}f}{unit} (one seed)"
+            return f"{self.mean:.{digits}f}{unit} ({'one seed' if self.seeds == 1 else 'no interval'})"
         return f"{self.mean:.{digits}f}{unit} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 

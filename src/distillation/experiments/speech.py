@@ -135,7 +135,11 @@ def _train(config: AcousticModel | Student, store: Store) -> dict:
     targets = labels.of["train"][rows]
     loss = loss_of(config, targets, rows, store)
     teacher = getattr(config, "teacher", None)
-    inputs = at_speeds(speech.name, teacher.speeds).windows if isinstance(teacher, Transfer) else part.windows
+    inputs = part.windows
+    if isinstance(teacher, Transfer):
+        if config.share != 1:
+            raise ValueError("A larger transfer set repeats all training utterances: set share to 1.")
+        inputs = at_speeds(config.alignment.dataset, teacher.speeds).windows
     torch.manual_seed(config.seed)
     model = build(config, len(labels.states))
     watch = Watch(speech["development"], labels.of["development"], config)
@@ -199,6 +203,7 @@ def _transfer(config: Transfer, store: Store) -> dict:
 
 def _averaged(models: list[nn.Module], part: Part, mean: str) -> Tensor:
     """As `average`, for the many frames of a training part: one model after the other, in half precision."""
+    _check_mean(mean)
     total = torch.zeros(())
     for model in models:
         found = log_posteriors(model, part)
@@ -228,11 +233,15 @@ def at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
 
 def average(log_probabilities: Tensor, mean: str) -> Tensor:
     """The logarithm of the members' mean distribution, (frames, states), from (members, frames, states)."""
+    _check_mean(mean)
     if mean == "arithmetic":
         return ensembles.arithmetic_mean(log_probabilities.exp()).clamp(min=1e-12).log()
-    if mean == "geometric":
-        return ensembles.geometric_mean(log_probabilities).clamp(min=1e-12).log()
-    raise ValueError(f"Unknown mean {mean!r}: use 'arithmetic' or 'geometric'.")
+    return ensembles.geometric_mean(log_probabilities).clamp(min=1e-12).log()
+
+
+def _check_mean(mean: str) -> None:
+    if mean not in ("arithmetic", "geometric"):
+        raise ValueError(f"Unknown mean {mean!r}: use 'arithmetic' or 'geometric'.")
 
 
 class Watch:
