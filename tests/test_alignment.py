@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from distillation.datasets.common import DataError, Utterance
 from distillation.datasets.synthetic_speech import load_synthetic_speech
 from distillation.experiments import alignment
-from distillation.experiments.alignment import Alignment, Labels, exact_phones, fold_of
+from distillation.experiments.alignment import Alignment, exact_phones, fold_of
 from distillation.speech import hmm
 from distillation.speech.alignment import Rounds, align_all, equal_parts, flat_start
 from distillation.speech.corpus import PARTS, Corpus, Part, from_speech
 from distillation.speech.filterbanks import Features, windows_of
 from distillation.speech.hmm import States, monophones
+from distillation.speech.scoring import Labels
 from distillation.store import Store, StoreError
 from distillation.training import Optimisation
 

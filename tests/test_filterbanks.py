@@ -3,6 +3,7 @@
 import importlib.util
 from functools import cache
 
+import kaldi_native_fbank as knf
 import numpy as np
 import pytest
 import torch
@@ -37,7 +38,6 @@ def random_features(lengths: tuple[int, ...], seed: int = 0) -> Features:
 
 
 def by_kaldi(samples: np.ndarray) -> np.ndarray:
-    knf = pytest.importorskip("kaldi_native_fbank", reason="pip install kaldi-native-fbank")
     options = knf.FbankOptions()
     options.frame_opts.samp_freq = SAMPLE_RATE
     options.frame_opts.frame_length_ms, options.frame_opts.frame_shift_ms = 25, 10

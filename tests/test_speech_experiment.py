@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from distillation.datasets.common import SAMPLE_RATE
 from distillation.datasets.synthetic_speech import load_synthetic_speech
 from distillation.experiments import alignment, speech
-from distillation.experiments.alignment import Alignment, Labels, log_posteriors
+from distillation.experiments.alignment import Alignment, log_posteriors
 from distillation.experiments.speech import (
-    GRID,
     AcousticModel,
     Config,
     Ensemble,
@@ -31,6 +30,7 @@ from distillation.experiments.speech import (
 from distillation.speech import decoding
 from distillation.speech.alignment import Rounds
 from distillation.speech.corpus import Corpus, Part, from_speech
+from distillation.speech.scoring import GRID, Labels, score, word_loop_of
 from distillation.store import Store, StoreError
 from distillation.sweep import finish
 from distillation.training import Optimisation, logits_of
@@ -171,7 +171,7 @@ def test_the_test_set_is_decoded_once_with_the_weights_best_on_development(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = {name: world.posteriors(MEMBER, name).float() for name in ("development", "test")}
-    held_out, loop = world.corpus["development"], speech.word_loop_of(world.corpus, world.labels)
+    held_out, loop = world.corpus["development"], word_loop_of(world.corpus, world.labels)
     priors = world.labels.log_priors().numpy()
     references = [utterance.words for utterance in held_out.utterances]
     rates = []
@@ -189,7 +189,7 @@ def test_the_test_set_is_decoded_once_with_the_weights_best_on_development(
         return really(posteriors, log_priors, word_loop, weights)
 
     monkeypatch.setattr(decoding, "decode", spy)
-    found = speech.score(part, world.corpus, world.labels)
+    found = score(part, world.corpus, world.labels)
     assert [weights for name, weights in calls if name == "test"] == [best] * len(world.corpus["test"].utterances)
     assert len(calls) == len(GRID) * len(references) + len(world.corpus["test"].utterances)
     assert found["decoder"] == vars(best)

@@ -15,6 +15,7 @@ from distillation.speech.corpus import PARTS, Corpus, Part, corpus
 from distillation.speech.filterbanks import BANKS, FRAME_MS, SHIFT_MS, WIDTH, cepstra
 from distillation.speech.gmm import mixtures
 from distillation.speech.hmm import States
+from distillation.speech.scoring import Labels
 from distillation.store import Store
 from distillation.training import Optimisation, device, logits_of, train
 
@@ -40,19 +41,6 @@ class Alignment:
     network_rounds: int = 2
     seed: int = 0
     threads: int = 2
-
-
-@dataclass(frozen=True)
-class Labels:
-    """A frozen alignment: the states, and the label of every frame of each part, (frames,) int64."""
-
-    states: States
-    of: dict[str, Tensor]
-
-    def log_priors(self) -> Tensor:
-        """Logarithms of the states' shares of the training frames, (states,); one frame where there is none."""
-        counts = torch.bincount(self.of["train"], minlength=len(self.states)).clamp(min=1)
-        return (counts / len(self.of["train"])).log()
 
 
 def run(config: Alignment, store: Store) -> dict:

@@ -1,7 +1,6 @@
 """Sections 4 and 6: acoustic models on hard targets, their ensembles, and students of either."""
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,20 +14,17 @@ from torchaudio.functional import resample
 from distillation import ensembles, objectives
 from distillation.datasets.common import SAMPLE_RATE
 from distillation.experiments import alignment
-from distillation.experiments.alignment import Alignment, Labels, cross_entropy, log_posteriors
+from distillation.experiments.alignment import Alignment, cross_entropy, log_posteriors
 from distillation.models import mlp
-from distillation.speech import decoding
 from distillation.speech.corpus import Corpus, Part, corpus
-from distillation.speech.decoding import Weights, WordLoop
-from distillation.speech.filterbanks import BANKS, SHIFT_MS, WIDTH, Features, features_of, windows_of
+from distillation.speech.filterbanks import BANKS, WIDTH, Features, features_of, windows_of
+from distillation.speech.scoring import Labels, frame_accuracy, score
 from distillation.store import Store
 from distillation.sweep import sweep
 from distillation.training import Optimisation, device, logits_of, train
 
 # Raise this number whenever the code would give other results: records of other recipes are never shown.
 RECIPE = 1
-# Tried on the development split for every system alike.
-GRID = decoding.grid((6.0, 11.0, 18.0), (-75.0, -50.0, -25.0), (0.5, 1.0))
 REPORTED = (
     *("frame_accuracy", "wer", "development_frame_accuracy", "development_wer", "train_frame_accuracy"),
     *("parameters", "steps", "train_frames", "substitutions", "deletions", "insertions", "real_time_factor"),
@@ -268,50 +264,6 @@ class Watch:
 def evaluate(model: nn.Module, speech: Corpus, labels: Labels) -> dict:
     """`score` of the model's posteriors."""
     return score({name: log_posteriors(model, speech[name]) for name in ("development", "test")}, speech, labels)
-
-
-def score(log_probabilities: dict[str, Tensor], speech: Corpus, labels: Labels) -> dict:
-    """Frame accuracy and word error rate on test, in percent, from log-posteriors (frames, states) of both parts.
-
-    The decoder's weights are those of `GRID` with the fewest word errors on development (the first of equals), and the
-    test set is decoded once, with these.  Also per test utterance: correct_frames and word_errors.
-    """
-    loop = word_loop_of(speech, labels)
-    held_out = log_probabilities["development"], speech["development"]
-    rates = [decoding.word_error_rate(_decode(*held_out, loop, labels, weights)) for weights in GRID]
-    chosen = int(np.argmin(rates))
-    started = time.monotonic()
-    errors = _decode(log_probabilities["test"], speech["test"], loop, labels, GRID[chosen])
-    seconds = time.monotonic() - started
-    correct = log_probabilities["test"].argmax(-1) == labels.of["test"]
-    return {
-        "frame_accuracy": 100 * correct.float().mean().item(),
-        "development_frame_accuracy": frame_accuracy(log_probabilities["development"], labels.of["development"]),
-        "wer": decoding.word_error_rate(errors),
-        "development_wer": rates[chosen],
-        "words": int(errors["words"].sum()),
-        **{name: int(errors[name].sum()) for name in ("substitutions", "deletions", "insertions")},
-        "decoder": vars(GRID[chosen]),
-        "real_time_factor": seconds / (len(correct) * SHIFT_MS / 1000),
-        "correct_frames": [int(correct[rows].sum()) for rows in speech["test"].slices()],
-        "word_errors": errors["errors"].tolist(),
-    }
-
-
-def _decode(log_probabilities: Tensor, part: Part, loop: WordLoop, labels: Labels, weights: Weights) -> pd.DataFrame:
-    log_priors = labels.log_priors().numpy()
-    found = [decoding.decode(log_probabilities[rows].numpy(), log_priors, loop, weights)[0] for rows in part.slices()]
-    return decoding.word_errors([utterance.words for utterance in part.utterances], found)
-
-
-def word_loop_of(speech: Corpus, labels: Labels) -> WordLoop:
-    """The word loop with a bigram model of the training transcripts."""
-    return decoding.word_loop(speech.lexicon, labels.states, [u.words for u in speech["train"].utterances])
-
-
-def frame_accuracy(log_probabilities: Tensor, labels: Tensor) -> float:
-    """Frames whose most probable state is the alignment's, in percent."""
-    return 100 * (log_probabilities.argmax(-1) == labels).float().mean().item()
 
 
 @lru_cache(maxsize=1)
