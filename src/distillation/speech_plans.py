@@ -201,10 +201,9 @@ def student(profile: SpeechProfile, seed: int, **changes) -> Student:
     return Student(**defaults | {"seed": 100 + seed} | changes)
 
 
-def _slower(training: Optimisation, temperature: float) -> dict[str, Optimisation]:
-    """Half the learning rate for T of 5 and above, where the factor T**2 makes the full one diverge."""
-    rate = training.learning_rate * (0.5 if temperature >= 5 else 1)
-    return {"optimisation": dataclasses.replace(training, learning_rate=rate)}
+def _halved(training: Optimisation) -> Optimisation:
+    """Half the learning rate, where the factor T**2 of the soft targets makes the full one diverge."""
+    return dataclasses.replace(training, learning_rate=training.learning_rate / 2)
 
 
 def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
@@ -220,7 +219,7 @@ def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
         "baseline": list(ensemble(profile).members),
         "ensemble": [ensemble(profile), ensemble(profile, "geometric")],
         "temperature": [
-            student(profile, seed, temperature=t, **_slower(profile.student, t))
+            student(profile, seed, temperature=t, optimisation=_halved(profile.student) if t >= 5 else profile.student)
             for t in profile.temperatures
             for seed in seeds
         ],
@@ -246,7 +245,7 @@ def section6(profile: SpeechProfile) -> dict[str, list[Config]]:
             settings = {"share": share, "subset": subset, "optimisation": training}
             settings |= {"evaluate_every": profile.evaluate_every}
             hard.append(baseline(profile, 100 + subset, **settings))
-            settings |= {"teacher": baseline(profile, subset)}
+            settings |= {"teacher": baseline(profile, subset), "optimisation": _halved(training)}
             soft.append(student(profile, subset, hard_weight=0.0, **settings))
             both.append(student(profile, subset, **settings))
     table5 = [share for share, _ in profile.shares[:2]]
