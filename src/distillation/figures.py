@@ -78,6 +78,15 @@ def lines(axes: Axes, runs: pd.DataFrame, x: str, value: str = "errors", by: str
     axes.set_ylim(0.9 * runs[value].min(), 1.1 * runs[value].max())
 
 
+def ranges(axes: Axes, runs: pd.DataFrame, x: str, value: str, by: str) -> None:
+    """Mean and range of a column against x, a line per group: for curves of runs with as many points each."""
+    for number, (key, group) in enumerate(runs.groupby(by, sort=False)):
+        found = group.groupby(x)[value].agg(["mean", "min", "max"])
+        colour = COLOURS[number]
+        axes.fill_between(found.index, found["min"], found["max"], color=colour, alpha=0.18, linewidth=0)
+        axes.plot(found.index, found["mean"], color=colour, marker=MARKERS[number], markersize=3, label=str(key))
+
+
 def dots(axes: Axes, found: pd.DataFrame, names: Sequence[str], paper: Sequence[float | None] = ()) -> None:
     """Horizontal dots with 95 % intervals, one row per name, and the paper's values as open diamonds."""
     rows = np.arange(len(found))[::-1]

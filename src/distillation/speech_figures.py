@@ -61,7 +61,7 @@ def confusion_figure(examples: SpeechExamples, system: str) -> Figure:
         cbar_kws={"label": "% of the phone's test frames (30 and above alike)"},
     )
     axes.tick_params(labelsize=6)
-    axes.set(xlabel=f"phone of the {TITLES[system]}'s most probable state", ylabel="phone of the alignment")
+    axes.set(xlabel=f"phone of the {TITLES[system]} model's most probable state", ylabel="phone of the alignment")
     return figure
 
 
@@ -74,10 +74,10 @@ def _phone_labels(axes: Axes, aligned: np.ndarray, phones: tuple[str, ...], top:
 
 
 def worst_confusions(examples: SpeechExamples, system: str, number: int) -> str:
-    """The pairs of phones, silence aside, that are most often taken for each other, as "M for N (3.1 %), ..."."""
-    counts = examples.confusions[system].float().numpy()
-    share = 100 * counts / counts.sum(1, keepdims=True).clip(1)
-    np.fill_diagonal(share, 0)
-    share[-1], share[:, -1] = 0, 0  # silence is the last phone
-    worst = np.dstack(np.unravel_index(np.argsort(-share, axis=None)[:number], share.shape))[0]
-    return ", ".join(f"{examples.phones[b]} for {examples.phones[a]} ({share[a, b]:.0f} %)" for a, b in worst)
+    """The pairs of phones, silence aside, that cost most test frames, as "M for N (31 frames), ..."."""
+    counts = examples.confusions[system].clone()
+    counts.fill_diagonal_(0)
+    counts[-1], counts[:, -1] = 0, 0  # silence is the last phone
+    worst = counts.flatten().argsort(descending=True, stable=True)[:number].tolist()
+    pairs = [divmod(cell, len(examples.phones)) for cell in worst]
+    return ", ".join(f"{examples.phones[b]} for {examples.phones[a]} ({counts[a, b]:,} frames)" for a, b in pairs)

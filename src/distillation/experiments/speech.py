@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
@@ -254,11 +255,13 @@ class Watch:
         self.epoch += 1
         if self.epoch % self.every and self.epoch != self.last:
             return {}
-        accuracy = frame_accuracy(log_posteriors(model, self.development), self.labels)
+        found = log_posteriors(model, self.development)
+        accuracy = frame_accuracy(found, self.labels)
         if accuracy > self.best_accuracy:
             self.best_accuracy, self.best_epoch = accuracy, self.epoch
             self.best = copy.deepcopy(model.state_dict())
-        return {"development_frame_accuracy": accuracy}
+        cross_entropy = F.nll_loss(found, self.labels).item()
+        return {"development_frame_accuracy": accuracy, "development_cross_entropy": cross_entropy}
 
 
 def evaluate(model: nn.Module, speech: Corpus, labels: Labels) -> dict:
@@ -386,7 +389,10 @@ def table(configs: list[Config], store: Store) -> pd.DataFrame:
 
 
 def curves(configs: list[AcousticModel | Student], store: Store) -> pd.DataFrame:
-    """Frame accuracy on development during training: targets, share, subset, hard_weight, epoch (from 1), accuracy."""
+    """Development during training: targets, share, subset, hard_weight, epoch (from 1), accuracy and cross_entropy.
+
+    Accuracy is in percent of the frames; the cross-entropy is that of the hard targets, in nats per frame.
+    """
     rows = []
     for config in configs:
         settings = {
@@ -397,5 +403,6 @@ def curves(configs: list[AcousticModel | Student], store: Store) -> pd.DataFrame
         }
         for epoch, row in enumerate(store.read(config)["history"], 1):
             if "development_frame_accuracy" in row:
-                rows.append(settings | {"epoch": epoch, "accuracy": row["development_frame_accuracy"]})
+                accuracy, cross_entropy = row["development_frame_accuracy"], row["development_cross_entropy"]
+                rows.append(settings | {"epoch": epoch, "accuracy": accuracy, "cross_entropy": cross_entropy})
     return pd.DataFrame(rows)
