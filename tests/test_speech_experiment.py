@@ -555,10 +555,14 @@ def test_curves_have_a_row_per_evaluation(world: World) -> None:
     world.metrics(soft)
     world.metrics(EARLY)
     found = speech.curves([EARLY, soft, MEMBER], world.store)
-    assert list(found) == ["targets", "share", "subset", "hard_weight", "epoch", "accuracy"]
-    rows = found.drop(columns="accuracy").to_records(index=False).tolist()
+    assert list(found) == ["targets", "share", "subset", "hard_weight", "epoch", "accuracy", "cross_entropy"]
+    rows = found.drop(columns=["accuracy", "cross_entropy"]).to_records(index=False).tolist()
     hard_rows = [("hard", 0.3, 0, 1.0, epoch) for epoch in (2, 4, 5)]
     assert rows == hard_rows + [("soft", 0.2, 1, 0.2, epoch) for epoch in (1, 2)]
     histories = world.store.read(EARLY)["history"] + world.store.read(soft)["history"]
     seen = [row["development_frame_accuracy"] for row in histories if "development_frame_accuracy" in row]
     assert found["accuracy"].tolist() == seen
+    last = found[found["targets"] == "hard"]["cross_entropy"].iloc[-1]
+    log_probabilities = world.posteriors(EARLY, "development").float()
+    expected = -log_probabilities.gather(1, world.labels.of["development"][:, None]).mean().item()
+    assert last == pytest.approx(expected, rel=1e-3)

@@ -342,7 +342,13 @@ def test_verdict_on_what_is_recovered(soft: float, verdict: str, made_up: MadeUp
 
 
 @pytest.mark.parametrize(
-    ("at_two", "verdict"), [((60, 61, 62), "reproduced"), ((59, 64, 55), "partly"), ((50,) * 3, "not reproduced")]
+    ("at_two", "verdict"),
+    [
+        ((65, 66, 64), "reproduced"),  # better for every seed
+        ((60, 61, 62), "partly"),  # best in the mean alone
+        ((59, 64, 55), "partly"),
+        ((50,) * 3, "not reproduced"),
+    ],
 )
 def test_verdict_on_the_best_temperature(at_two: tuple[int, ...], verdict: str, made_up: MadeUp) -> None:
     def development(config: Config, number: int) -> float:

@@ -299,7 +299,8 @@ def replace_text(output: Any, change: Callable[[str], str]) -> None:
 
 def without_paths(text: str) -> str:
     """The text with this machine's folders replaced by what they are."""
-    text = re.sub(r"[^\s\"'(]*/ipykernel_\d+/\d+\.py", "<cell>", text)
+    if "/ipykernel_" in text:  # the search takes quadratic time in the length of a word, such as a sound's
+        text = re.sub(r"[^\s\"'(]*/ipykernel_\d+/\d+\.py", "<cell>", text)
     folders = {
         os.environ.get("DISTILLATION_RESULTS"): "results",
         os.environ.get("DISTILLATION_DATA"): "data",

@@ -156,7 +156,8 @@ def _section4(runs: SpeechRuns) -> list[tuple]:
     ]
     kept = gain_kept(runs)
     best, near = best_temperatures(runs)
-    if best == paper.SPEECH_TEMPERATURE:
+    # As for the temperatures of section 3: all that cannot be told from the best must be the paper's.
+    if near == (paper.SPEECH_TEMPERATURE,):
         judged = "reproduced"
     else:
         judged = "partly" if paper.SPEECH_TEMPERATURE in near else "not reproduced"
