@@ -120,9 +120,10 @@ QUICK = dataclasses.replace(
     hidden=(256,) * 4,
     member=_epochs(4),
     regularised=_epochs(5),
-    longer=_epochs(8),
-    student=_epochs(4),
-    more_speech=_epochs(3),
+    # In so few epochs the learning rate rises too fast for the paper profile's rate.
+    longer=_epochs(8, learning_rate=0.05),
+    student=_epochs(4, learning_rate=0.05),
+    more_speech=_epochs(3, learning_rate=0.05),
     ensemble_size=4,
     resampled=2,
     headline_seeds=2,
