@@ -130,7 +130,7 @@ QUICK = dataclasses.replace(
     seeds=2,
     temperatures=(1, 2, 5),
     hard_weights=(0, 0.5),
-    sizes=(),
+    sizes=(((128,) * 4, _epochs(4)),),
     shares=((0.03, _epochs(50, 256)), (0.1, _epochs(20, 256))),
     subsets=2,
 )
