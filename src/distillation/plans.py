@@ -141,14 +141,19 @@ SMOKE = dataclasses.replace(
 )
 
 
+def known(name: str) -> str:
+    """The name, if a profile has it.  Raises ValueError for an unknown one."""
+    if name not in PROFILES:
+        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
+    return name
+
+
 def profile(name: str) -> Profile:
     """The profile of that name; "quick" falls back to the embedded digits where MNIST is not to be had.
 
     Raises ValueError for an unknown name.
     """
-    if name not in PROFILES:
-        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
-    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[name]
+    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[known(name)]
     if name == "quick" and mnist_files.find() != "mnist":
         print("MNIST is not here and cannot be downloaded: scikit-learn's digits stand in for it.")
         return dataclasses.replace(chosen, dataset="digits", sizes=SMOKE.sizes)

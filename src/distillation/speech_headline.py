@@ -64,9 +64,7 @@ def absolute(runs: SpeechRuns, name: str, value: str) -> Estimate:
     """
     if name != "ensemble":
         return estimate(runs[name][value])
-    return resampled(
-        runs, {"ensemble": runs.per_utterance(name, value, runs.configs(name)[:1])}, value, lambda of: of["ensemble"]
-    )
+    return resampled(runs, {name: _counts(runs, name, value)}, value, lambda of: of[name])
 
 
 def resampled(runs: SpeechRuns, systems: dict[str, np.ndarray], value: str, measure: Callable) -> Estimate:

@@ -8,7 +8,7 @@ from distillation.datasets import an4
 from distillation.experiments import alignment, speech
 from distillation.experiments.alignment import Alignment
 from distillation.experiments.speech import AcousticModel, Config, Ensemble, Student, Transfer
-from distillation.plans import PROFILES, results_folder
+from distillation.plans import known, results_folder
 from distillation.speech.alignment import Rounds
 from distillation.store import Store
 from distillation.training import Optimisation
@@ -168,9 +168,7 @@ def speech_profile(name: str) -> SpeechProfile:
 
     Raises ValueError for an unknown name.
     """
-    if name not in PROFILES:
-        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
-    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[name]
+    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[known(name)]
     if name == "quick" and an4.find() != "an4":
         print("AN4 is not here and cannot be downloaded: synthetic speech stands in for it.")
         stand_in = dataclasses.replace(chosen.alignment, dataset="synthetic speech", leaves=SMOKE.alignment.leaves)
