@@ -37,6 +37,82 @@ def mlp(sizes: tuple[int, ...], *, input_dropout: float = 0.0, hidden_dropout: f
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
+class Residual(nn.Module):
+    """Two 3x3 convolutions, added to the input (to a 1x1 convolution of it where the shape changes)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int):
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            *_convolution(channels_in, channels, 3, stride), nn.ReLU(inplace=True), *_convolution(channels, channels, 3)
+        )
+        same = stride == 1 and channels_in == channels
+        self.shortcut = nn.Identity() if same else nn.Sequential(*_convolution(channels_in, channels, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.convolutions(x) + self.shortcut(x))
+
+
+def residual_net(channels: int, widths: tuple[int, ...], classes: int) -> nn.Sequential:
+    """A small residual convnet, (batch, channels, 32, 32) -> logits (batch, classes).
+
+    A 4x4 convolution of stride 2, then a residual block of each width, each but the first halving the map, and the mean
+    over what is left of it.
+    """
+    stem = (*_convolution(channels, widths[0], 4, 2), nn.ReLU(inplace=True))
+    blocks = [Residual(a, b, 2) for a, b in pairwise(widths)]
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))
+    model = nn.Sequential(*stem, Residual(widths[0], widths[0], 1), *blocks, *head)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _convolution(channels_in: int, channels: int, size: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
+    padding = (size - 1) // 2
+    return nn.Conv2d(channels_in, channels, size, stride, padding, bias=False), nn.BatchNorm2d(channels)
+
+
+class FixedNorm(nn.Module):
+    """Batch normalisation whose statistics stay as they are; its scale and offset go on learning.
+
+    A specialist's batches are half special, so their statistics are not those of the images it is used on.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        super().__init__()
+        self.weight, self.bias, self.epsilon = norm.weight, norm.bias, norm.eps
+        self.register_buffer("running_mean", norm.running_mean)
+        self.register_buffer("running_var", norm.running_var)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.epsilon
+        )
+
+
+def fix_statistics(model: nn.Module) -> nn.Module:
+    """Replace every batch normalisation in the model by a `FixedNorm`; return the model."""
+    for name, module in model.named_children():
+        if isinstance(module, nn.BatchNorm2d):
+            setattr(model, name, FixedNorm(module))
+        else:
+            fix_statistics(module)
+    return model
+
+
+class MixtureOfExperts(nn.Module):
+    """Section 7: experts whose distributions are mixed in the proportions of a softmax gate.
+
+    (batch, ...) -> log-probabilities (batch, classes): the logarithm of the gate's weighted mean.
+    """
+
+    def __init__(self, experts: list[nn.Module], gate: nn.Module):
+        super().__init__()
+        self.experts, self.gate = nn.ModuleList(experts), gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        said = torch.stack([expert(x).float().log_softmax(-1) for expert in self.experts])
+        return torch.logsumexp(said + self.gate(x).float().log_softmax(-1).T[:, :, None], 0)
+
+
 @torch.no_grad()
 def clip_incoming_norms(model: nn.Module, max_norm: float) -> None:
     """Bound the L2 norm of each hidden unit's incoming weights (max-norm, arXiv:1207.0580), not the outputs'."""

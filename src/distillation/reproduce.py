@@ -1,8 +1,17 @@
 """What a notebook calls first: train what its profile lacks, and hand over the finished runs."""
 
-from distillation import examples, plans, speech_examples, speech_plans
-from distillation.experiments import alignment, gradients, mnist, speech
+from distillation import examples, plans, specialist_plans, speech_examples, speech_plans
+from distillation.experiments import (
+    alignment,
+    gradients,
+    inference_time,
+    mnist,
+    open_questions,
+    specialists,
+    speech,
+)
 from distillation.headline import Runs
+from distillation.specialist_headline import SpecialistRuns
 from distillation.speech_headline import SpeechRuns
 from distillation.sweep import sweep
 
@@ -45,3 +54,30 @@ def reproduce_speech(profile_name: str, notebook: str, train: bool) -> SpeechRun
             speech.run_all(shown, profile.store("speech"), name="examples", needs_tensors=True)
             speech_examples.make(profile)
     return SpeechRuns(profile)
+
+
+def reproduce_specialists(profile_name: str, notebook: str, train: bool) -> SpecialistRuns:
+    """Likewise for notebooks "04" and "06": generalists, class assignments and specialists before what uses them."""
+    profile = specialist_plans.specialist_profile(profile_name)
+    if train or profile.name != "paper":
+        store = profile.store("specialists")
+        section = specialist_plans.section5(profile)
+        if notebook == "06":
+            section = {"specialists": section["specialists"], "rivals": specialist_plans.rivals(profile)}
+        for number, (name, configs) in enumerate(section.items(), 1):
+            specialists.run_all(configs, store, name=f"{number}/{len(section)} {name}")
+        if notebook == "04":
+            sweep(inference_time.run, [profile.inference], profile.store("inference_time"), name="inference time")
+        else:
+            _open_questions(profile)
+    return SpecialistRuns(profile)
+
+
+def _open_questions(profile: specialist_plans.SpecialistProfile) -> None:
+    for softmax, configs in specialist_plans.soft_specialists(profile).items():
+        assignments = [config.assignment for config in configs if not profile.store("specialists").has(config)]
+        specialists.prepare(assignments, profile.store("specialists"), name=softmax)
+        sweep(specialists.run, configs, profile.store("specialists"), name=f"specialists, {softmax} softmax")
+    rest = specialist_plans.mixtures(profile) | specialist_plans.distilled(profile)
+    for number, (name, configs) in enumerate(rest.items(), 1):
+        open_questions.run_all(configs, profile.store("open_questions"), name=f"{number}/{len(rest)} {name}")

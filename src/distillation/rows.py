@@ -7,7 +7,9 @@ NOTEBOOKS = {
     "01": "01_temperature_and_logit_matching",
     "02": "02_mnist",
     "03": "03_speech_acoustic_model",
+    "04": "04_specialists",
     "05": "05_soft_targets_as_regularizers",
+    "06": "06_open_questions",
 }
 
 

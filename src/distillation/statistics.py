@@ -64,6 +64,16 @@ def difference(a, b) -> Estimate:
     return Estimate(mean, mean - half, mean + half, values)
 
 
+def changed(fixed: int, broken: int, cases: int) -> Estimate:
+    """The change in accuracy, in points, of one system against another on the same cases, with its 95 % interval.
+
+    fixed: cases that only the first gets right; broken: only the second.  The interval is over cases (normal).
+    """
+    mean = (fixed - broken) / cases
+    half = 1.96 * math.sqrt(max(fixed + broken - cases * mean**2, 0)) / cases
+    return Estimate(100 * mean, 100 * (mean - half), 100 * (mean + half), (100 * mean,))
+
+
 def bootstrap(
     groups: Sequence[str], statistic: Callable[[np.ndarray, np.random.Generator], float], *, rounds: int = 2000
 ) -> tuple[float, float]:

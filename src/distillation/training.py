@@ -108,6 +108,8 @@ def train(
     loss: Loss,
     settings: Optimisation,
     *,
+    weight_decay: float = 0.0,
+    order: Callable[[], Tensor] | None = None,
     checkpoint: Path | None = None,
     after_epoch: Callable[[nn.Module], dict] | None = None,
 ) -> list[dict]:
@@ -115,26 +117,34 @@ def train(
 
     inputs: all cases, (cases, ...), held in memory, or what gathers batches of them; loss: from (logits (batch,
     classes) in float32, case indices (batch,)) to a scalar.  Random numbers come from torch's generator, which the
-    caller seeds.  after_epoch may add columns to a row.  With a checkpoint path the run continues from the last epoch
+    caller seeds.  order draws the case indices of an epoch, every time as many; by default all cases, shuffled.
+    after_epoch may add columns to a row.  With a checkpoint path the run continues from the last epoch
     saved there, to the same weights as an undisturbed run.  Raises Diverged when the loss is not finite.
     """
     model.to(device())
     dtype = compute_dtype(settings.precision)
     batch = batches_of(inputs, settings.jitter, dtype)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.0, momentum=settings.momentum, fused=device().type != "mps")
+    optimiser = torch.optim.SGD(
+        model.parameters(),
+        lr=0.0,
+        momentum=settings.momentum,
+        weight_decay=weight_decay,
+        fused=device().type != "mps",
+    )
+    cases = len(inputs) if order is None else len(order())
     history = _restore(model, optimiser, checkpoint)
-    batch_size = min(settings.batch_size, len(inputs))
-    steps_per_epoch = len(inputs) // batch_size
+    batch_size = min(settings.batch_size, cases)
+    steps_per_epoch = cases // batch_size
     steps = settings.epochs * steps_per_epoch
     saved_at = time.monotonic()
     for epoch in range(len(history), settings.epochs):
         model.train()
         total = torch.zeros((), device=device())
-        order = torch.randperm(len(inputs), device=device())
+        drawn = torch.randperm(cases, device=device()) if order is None else order().to(device())
         for step in range(steps_per_epoch):
             rate, momentum = schedule((epoch * steps_per_epoch + step) / steps, settings)
             optimiser.param_groups[0].update(lr=rate, momentum=momentum)
-            index = order[step * batch_size : (step + 1) * batch_size]
+            index = drawn[step * batch_size : (step + 1) * batch_size]
             with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
                 logits = model(batch(index))
             value = loss(logits.float(), index)
@@ -186,7 +196,8 @@ def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict
     if torch.cuda.is_available():
         tensors["cuda_generator"] = torch.cuda.get_rng_state()
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"history": json.dumps(history)})
+    packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(packed, partial, metadata={"history": json.dumps(history)})
     os.replace(partial, path)
 
 
@@ -202,9 +213,10 @@ def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | No
     with safe_open(path, "pt") as saved:
         model.load_state_dict({name: saved.get_tensor(f"model.{name}") for name in model.state_dict()})
         state = optimiser.state_dict()
+        # In the memory format of the parameters, which the optimiser's kernels demand.
         state["state"] = {
-            number: {"momentum_buffer": saved.get_tensor(f"momentum.{number}")}
-            for number in range(len(list(model.parameters())))
+            number: {"momentum_buffer": torch.empty_like(parameter).copy_(saved.get_tensor(f"momentum.{number}"))}
+            for number, parameter in enumerate(model.parameters())
         }
         optimiser.load_state_dict(state)
         torch.set_rng_state(saved.get_tensor("generator"))

@@ -1,0 +1,275 @@
+"""Which runs each question of sections 5 to 8 needs, at each profile."""
+
+import dataclasses
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distillation.datasets import cifar100
+from distillation.experiments import generalists, inference_time, open_questions, specialists
+from distillation.experiments.generalists import Data, Generalist
+from distillation.experiments.inference_time import InferenceTime
+from distillation.experiments.open_questions import Distilled, Mixture, SoftTargets
+from distillation.experiments.specialists import Assignment, Combination, Specialist
+from distillation.plans import known, results_folder
+from distillation.store import Store
+from distillation.training import Optimisation
+
+RECIPES = {
+    "generalists": generalists.RECIPE,
+    "specialists": specialists.RECIPE,
+    "open_questions": open_questions.RECIPE,
+    "inference_time": inference_time.RECIPE,
+}
+
+
+@dataclass(frozen=True)
+class SpecialistProfile:
+    """Sizes and seeds of sections 5 to 8.
+
+    generalist: seed 0 of it; number, size, specialist: the specialists, how many, their classes, and their training.
+    methods: other ways to assign classes, tried with seed 0.  early: epochs of generalists that were stopped early (of
+    their own schedule); half: a generalist with half the data; glyphs: generalists that see as many glyphs, fewer or
+    more different ones; glyph_size: classes of their specialists.  shares: of the special pictures (section 6.1), for
+    the first `few` specialists.  mixture, mixture_seeds: trained from nothing; continued: from the generalist;
+    rivals: number and size of the specialists that are compared with the mixture.  temperatures, distilled,
+    distilled_seeds: section 8.
+    """
+
+    name: str
+    generalist: Generalist
+    seeds: int
+    number: int
+    size: int
+    specialist: Optimisation
+    methods: tuple[str, ...]
+    early: tuple[int, ...]
+    half: Generalist
+    glyphs: tuple[Generalist, ...]
+    glyph_size: int
+    shares: tuple[float, ...]
+    few: int
+    mixture: Optimisation
+    mixture_seeds: int
+    continued: Optimisation
+    rivals: tuple[int, int]
+    temperatures: tuple[float, ...]
+    distilled: Optimisation
+    distilled_seeds: int
+    inference: InferenceTime
+
+    @property
+    def dataset(self) -> str:
+        """The pictures."""
+        return self.generalist.data.name
+
+    @property
+    def results(self) -> Path:
+        """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
+        return results_folder(self.name)
+
+    def store(self, experiment: str) -> Store:
+        """Where the records of an experiment (one of `RECIPES`) live."""
+        return Store(self.results / "records" / experiment, RECIPES[experiment])
+
+
+def _training(epochs: int, learning_rate: float, jitter: int = 4, batch_size: int = 128) -> Optimisation:
+    return Optimisation(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, jitter=jitter)
+
+
+def _glyphs(generalist: Generalist, classes: int, cases: int, epochs: int, test: int) -> Generalist:
+    training = replace(generalist.optimisation, epochs=epochs, jitter=2)
+    data = Data("glyphs", classes, cases, test)
+    return replace(generalist, data=data, mirror=False, optimisation=training)
+
+
+_PAPER_GENERALIST = Generalist()
+
+PAPER = SpecialistProfile(
+    name="paper",
+    generalist=_PAPER_GENERALIST,
+    seeds=3,
+    number=20,
+    size=10,
+    specialist=_training(3, 0.02),
+    methods=("covariance on-line", "confusion", "superclasses", "random"),
+    early=(5,),
+    half=replace(_PAPER_GENERALIST, data=Data(cases=22_500)),
+    glyphs=tuple(
+        _glyphs(_PAPER_GENERALIST, 500, cases, epochs, 10_000)
+        for cases, epochs in ((10_800, 16), (43_200, 4), (172_800, 1))
+    ),
+    glyph_size=25,
+    shares=(1.0, 0.2, 0.04),
+    few=5,
+    mixture=_training(6, 0.1),
+    mixture_seeds=1,
+    continued=_training(1, 0.02),
+    rivals=(4, 25),
+    temperatures=(1, 2, 4),
+    distilled=_training(5, 0.05),
+    distilled_seeds=3,
+    inference=InferenceTime(),
+)
+
+_QUICK_GENERALIST = Generalist(
+    data=Data(classes=25, cases=11_250, test=2_500), widths=(24, 48, 96), optimisation=_training(5, 0.1)
+)
+
+QUICK = dataclasses.replace(
+    PAPER,
+    name="quick",
+    generalist=_QUICK_GENERALIST,
+    seeds=2,
+    number=6,
+    size=6,
+    specialist=_training(2, 0.02),
+    methods=("superclasses", "random"),
+    early=(2,),
+    half=replace(_QUICK_GENERALIST, data=Data(classes=25, cases=5_625, test=2_500)),
+    glyphs=tuple(_glyphs(_QUICK_GENERALIST, 100, cases, epochs, 2_000) for cases, epochs in ((2_700, 12), (32_400, 1))),
+    glyph_size=15,
+    shares=(1.0, 0.2),
+    few=2,
+    mixture=_training(2, 0.1),
+    rivals=(2, 10),
+    temperatures=(1, 2),
+    distilled=_training(2, 0.05),
+    distilled_seeds=2,
+    inference=InferenceTime(images=1_000),
+)
+
+_SMOKE_GENERALIST = Generalist(
+    data=Data("glyphs", 24, 1_440, 480),
+    widths=(8, 16, 24),
+    optimisation=_training(3, 0.1, jitter=2, batch_size=64),
+    mirror=False,
+)
+
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    generalist=_SMOKE_GENERALIST,
+    number=4,
+    specialist=_training(2, 0.02, jitter=2, batch_size=64),
+    early=(1,),
+    half=replace(_SMOKE_GENERALIST, data=Data("glyphs", 24, 720, 480)),
+    glyphs=tuple(_glyphs(_SMOKE_GENERALIST, 40, cases, epochs, 400) for cases, epochs in ((720, 3), (2_160, 1))),
+    glyph_size=6,
+    mixture=_training(1, 0.1, jitter=2, batch_size=64),
+    continued=_training(1, 0.02, jitter=2, batch_size=64),
+    rivals=(2, 8),
+    distilled=_training(1, 0.05, jitter=2, batch_size=64),
+    inference=InferenceTime(images=200),
+)
+
+
+def specialist_profile(name: str) -> SpecialistProfile:
+    """The profile of that name; "quick" falls back to glyphs where CIFAR-100 is not to be had.
+
+    Raises ValueError for an unknown name.
+    """
+    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[known(name)]
+    if name == "quick" and cifar100.find() != "cifar-100":
+        print("CIFAR-100 is not here and cannot be downloaded: glyphs stand in for it.")
+        data = replace(chosen.generalist.data, name="glyphs")
+        stand_in = replace(chosen.generalist, data=data, mirror=False)
+        half = replace(stand_in, data=replace(data, cases=chosen.half.data.cases))
+        return replace(chosen, generalist=stand_in, half=half)
+    return chosen
+
+
+def generalist(profile: SpecialistProfile, seed: int = 0) -> Generalist:
+    """The generalist."""
+    return replace(profile.generalist, seed=seed)
+
+
+def assignment(profile: SpecialistProfile, of: Generalist, **changes) -> Assignment:
+    """Which classes that generalist's specialists take."""
+    settings = {"number": profile.number, "size": profile.size, "seed": of.seed}
+    return Assignment(of, **settings | changes)
+
+
+def combination(profile: SpecialistProfile, of: Generalist, **changes) -> Combination:
+    """That generalist with its specialists, which are trained on pictures like its own."""
+    training = replace(profile.specialist, jitter=of.optimisation.jitter)
+    return Combination(Specialist(assignment(profile, of, **changes), optimisation=training, seed=of.seed))
+
+
+def section5(profile: SpecialistProfile) -> dict[str, list[Combination]]:
+    """The runs of notebook 04, by question."""
+    nets = [generalist(profile, seed) for seed in range(profile.seeds)]
+    early = [replace(nets[0], optimisation=replace(nets[0].optimisation, epochs=epochs)) for epochs in profile.early]
+    return {
+        "specialists": [combination(profile, net) for net in nets],
+        "methods": [combination(profile, nets[0], method=method) for method in profile.methods],
+        "early": [combination(profile, net) for net in early],
+        "half": [combination(profile, profile.half)],
+        "glyphs": [combination(profile, net, size=profile.glyph_size) for net in profile.glyphs],
+    }
+
+
+def soft_specialists(profile: SpecialistProfile) -> dict[str, list[Specialist]]:
+    """Section 6.1: specialists with either softmax, on ever smaller shares, for as many steps."""
+    first = combination(profile, generalist(profile)).first
+
+    def member(softmax: str, share: float, index: int) -> Specialist:
+        training = replace(first.optimisation, epochs=round(first.optimisation.epochs / share))
+        return replace(first, softmax=softmax, share=share, index=index, optimisation=training)
+
+    return {
+        softmax: [member(softmax, share, index) for share in profile.shares for index in range(profile.few)]
+        for softmax in ("dustbin", "full")
+    }
+
+
+def mixtures(profile: SpecialistProfile) -> dict[str, list[Mixture]]:
+    """Section 7: mixtures of experts from nothing, and with every expert starting as the generalist."""
+
+    def mixture(training: Optimisation, seed: int, start: Generalist | None) -> Mixture:
+        net = profile.generalist
+        training = replace(training, jitter=net.optimisation.jitter)
+        return Mixture(
+            net.data,
+            net.widths,
+            profile.rivals[0] + 1,
+            start=start,
+            optimisation=training,
+            mirror=net.mirror,
+            seed=seed,
+        )
+
+    return {
+        "mixture": [mixture(profile.mixture, seed, None) for seed in range(profile.mixture_seeds)],
+        "mixture, continued": [
+            mixture(profile.continued, seed, generalist(profile, seed)) for seed in range(profile.seeds)
+        ],
+    }
+
+
+def rivals(profile: SpecialistProfile) -> list[Combination]:
+    """Section 7: few, larger specialists, which with the generalist have as many parameters as a mixture."""
+    number, size = profile.rivals
+    return [combination(profile, generalist(profile, seed), number=number, size=size) for seed in range(profile.seeds)]
+
+
+def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
+    """Section 8: one net from the generalist and its specialists, and its controls.
+
+    "temperature": one seed per temperature; "q": at temperature 1; "p": on the generalist's own distribution; "hard":
+    on hard targets; "held out": q also on the held-out pictures.
+    """
+
+    def student(seed: int, n: int | None = 1, **changes) -> Distilled:
+        net = generalist(profile, seed)
+        targets = None if n is None else SoftTargets(combination(profile, net), n)
+        training = replace(profile.distilled, jitter=net.optimisation.jitter)
+        return Distilled(net, targets, optimisation=training, seed=seed, **changes)
+
+    seeds = range(profile.distilled_seeds)
+    return {
+        "temperature": [student(0, temperature=t) for t in profile.temperatures],
+        "q": [student(seed) for seed in seeds],
+        "p": [student(seed, n=0) for seed in seeds],
+        "hard": [student(seed, n=None) for seed in seeds],
+        "held out": [student(seed, held_out=True) for seed in seeds],
+    }
