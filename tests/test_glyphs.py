@@ -205,6 +205,23 @@ def test_superclass_of_a_character(character: str, expected: str) -> None:
     assert glyphs.superclass(character) == expected
 
 
+def test_names_and_superclasses_are_those_of_the_renderings() -> None:
+    names, groups, renderings = glyphs.alphabet()
+    sample = range(0, len(names), 37)
+    assert renderings[sample].equal(rendered("".join(names[index] for index in sample)))
+    assert all(glyphs.SUPERCLASSES[groups[index]] == glyphs.superclass(names[index]) for index in sample)
+
+
+def test_images_are_of_their_class_in_any_font(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glyphs, "distort", lambda pictures, distortion, noise: pictures[:, :32, :32])
+    fonts = len(glyphs.FONTS)
+    numbered = torch.arange(3 * fonts, dtype=torch.uint8).view(3, fonts, 1, 1).expand(-1, -1, 64, 64)
+    images, labels = glyphs.draw(numbered, 1_200, 0)
+    numbers = images[:, 0, 0, 0].long()
+    assert (numbers // fonts).equal(labels)
+    assert numbers.bincount(minlength=3 * fonts).min() > 10  # 33 on average
+
+
 def test_superclasses_are_consistent() -> None:
     for classes in (2, 19, CLASSES, 500):
         data = glyphs.load(classes, classes, classes)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from distillation import overview, plans, publish, speech_plans
+from distillation import overview, plans, publish, specialist_plans, speech_plans
 from distillation.datasets.common import REPOSITORY
 from distillation.examples import Examples
 from distillation.experiments import alignment, mnist, speech
@@ -22,6 +22,7 @@ from distillation.training import logits_of
 
 PAPER = plans.profile("paper")
 SPEECH = speech_plans.speech_profile("paper")
+PICTURES = specialist_plans.specialist_profile("paper")
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
@@ -34,9 +35,8 @@ def test_headline_has_every_claim_once_in_the_agreed_columns() -> None:
     assert tuple(rows.columns) == COLUMNS
     assert sorted(rows["id"]) == sorted(CLAIMS)
     assert set(rows["verdict"]) <= {"reproduced", "partly", "not reproduced", "inconclusive", "context"}
-    on_speech = rows["id"].str.startswith(("speech.", "reg."))
-    assert set(rows[on_speech]["dataset"]) == {"an4"}
-    assert set(rows[~on_speech]["dataset"]) == {"mnist"}
+    sections = {"speech": "an4", "reg": "an4", "specialists": "cifar-100", "open": "cifar-100"}
+    assert (rows["dataset"] == rows["id"].str.split(".").str[0].map(sections).fillna("mnist")).all()
     with_seeds = rows[rows["seeds"] > 1]
     assert ((with_seeds["low"] <= with_seeds["ours"]) & (with_seeds["ours"] <= with_seeds["high"])).all()
 
@@ -71,6 +71,16 @@ def test_every_committed_record_of_the_speech_sections_belongs_to_the_plan_and_t
         store = SPEECH.store(experiment)
         assert {path.stem for path in store.folder.glob("*.json")} == {store.key(config) for config in planned}
         for config in planned:
+            assert store.read(config)["config"] == json.loads(json.dumps(plain(config)))
+
+
+def test_every_committed_record_of_the_specialist_sections_belongs_to_the_plan_and_the_current_recipe() -> None:
+    planned = specialist_plans.everything(PICTURES)
+    assert set(planned) == set(specialist_plans.RECIPES)
+    for experiment, configs in planned.items():
+        store = PICTURES.store(experiment)
+        assert {path.stem for path in store.folder.glob("*.json")} == {store.key(config) for config in configs}
+        for config in configs:
             assert store.read(config)["config"] == json.loads(json.dumps(plain(config)))
 
 

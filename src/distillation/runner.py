@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 COLUMNS = ("notebook", "profile", "seconds", "peak_memory_mb", "dataset", "device", "cores")
 SPEECH = ("03", "05")  # notebooks on the speech corpus
+PICTURES = ("04", "06")  # notebooks on CIFAR-100
 ERROR_MARKER = "papermill-error-cell-tag"
 
 DESCRIPTION = """\
@@ -32,8 +33,8 @@ Reproduce "Distilling the Knowledge in a Neural Network".
 DETAILS = """\
 profiles:
   smoke   everything, tiny, on the embedded data: a minute or two
-  quick   an honest small version of every figure: minutes on 2 cores; real MNIST and AN4 if they are there or can be
-          fetched, else scikit-learn's digits and synthetic speech stand in for them, and that is said
+  quick   an honest small version of every figure: minutes on 2 cores; real MNIST, AN4 and CIFAR-100 if they are there
+          or can be fetched, else scikit-learn's digits, synthetic speech and glyphs stand in for them, and that is said
   paper   the published run: hours on 2 cores, on the real data only; what results/paper/records holds is not run again
 
 Executed notebooks, figures (PNG and PDF), tables (CSV and Markdown), records and logs go to results/<profile>/.
@@ -41,7 +42,7 @@ A call that was interrupted or killed is continued by the next one. A failing no
 the exit status is 1 if any failed and 2 if the call could not be understood.
 
 environment variables:
-  DISTILLATION_DATA     folder that holds the data sets (mnist/*.gz, an4/*.tar.gz; see data/README.md); default: data/
+  DISTILLATION_DATA     folder that holds the data sets (mnist/, an4/, cifar-100/; see data/README.md); default: data/
   DISTILLATION_OFFLINE  set to 1: never download anything
   DISTILLATION_DEVICE   cpu, cuda or mps; default: the best there is
   DISTILLATION_JOBS     local processes to spread runs over; default: one per core, one in all on a GPU
@@ -118,13 +119,14 @@ def look_up(name: str, notebooks: list[Path]) -> tuple[Path, dict[str, str]]:
     Raises ValueError for an unknown profile.
     """
     from distillation.plans import profile
+    from distillation.specialist_plans import specialist_profile
     from distillation.speech_plans import speech_profile
 
     chosen = profile(name)
-    on_speech = [path.stem for path in notebooks if path.name[:2] in SPEECH]
     found = dict.fromkeys([path.stem for path in notebooks], chosen.dataset)
-    if on_speech:
-        found |= dict.fromkeys(on_speech, speech_profile(name).dataset)
+    for numbers, profile_of in ((SPEECH, speech_profile), (PICTURES, specialist_profile)):
+        if there := [path.stem for path in notebooks if path.name[:2] in numbers]:
+            found |= dict.fromkeys(there, profile_of(name).dataset)
     return chosen.results.absolute(), found
 
 

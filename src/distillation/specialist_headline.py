@@ -35,6 +35,10 @@ class SpecialistRuns:
         """One run's metrics."""
         return self.record(experiment, config)["metrics"]
 
+    def class_names(self) -> list[str]:
+        """The names of the classes, from the records: no data set is needed."""
+        return self.metrics("specialists", self.combinations("specialists")[0].assignment)["class_names"]
+
     def generalists(self) -> pd.DataFrame:
         """The generalists, one row per seed: seed, fit_accuracy, held_out_accuracy, accuracy, parameters, seconds."""
         rows = []

@@ -273,3 +273,19 @@ def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
         "hard": [student(seed, n=None) for seed in seeds],
         "held out": [student(seed, held_out=True) for seed in seeds],
     }
+
+
+def everything(profile: SpecialistProfile) -> dict[str, set]:
+    """All runs of sections 5 to 8, those that others start from included, by experiment."""
+    combinations = {config for runs in section5(profile).values() for config in runs} | set(rivals(profile))
+    assignments = {config.assignment for config in combinations}
+    members = {member for config in combinations for member in config.members(profile.store("specialists"))}
+    members |= {config for runs in soft_specialists(profile).values() for config in runs}
+    rest = {config for runs in (mixtures(profile) | distilled(profile)).values() for config in runs}
+    targets = {config.targets for config in rest if isinstance(config, Distilled) and config.targets}
+    return {
+        "generalists": {assignment.generalist for assignment in assignments},
+        "specialists": combinations | assignments | members,
+        "open_questions": rest | targets,
+        "inference_time": {profile.inference},
+    }

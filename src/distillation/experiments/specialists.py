@@ -138,6 +138,7 @@ def _assign(config: Assignment, store: Store) -> dict:
         "subsets": specialists.subsets(points, clusters, config.size),
         "clusters": clusters.tolist(),
         "rand_index": float(adjusted_rand_score(superclasses, clusters)),
+        "class_names": list(split.pictures.class_names),
     }
     if config.method == "covariance":
         spread = covariance.diagonal().sqrt()
