@@ -70,32 +70,24 @@ def _convolution(channels_in: int, channels: int, size: int, stride: int = 1) ->
     return nn.Conv2d(channels_in, channels, size, stride, padding, bias=False), nn.BatchNorm2d(channels)
 
 
-class FixedNorm(nn.Module):
-    """Batch normalisation whose statistics stay as they are; its scale and offset go on learning.
+class MergedDustbin(nn.Module):
+    """The generalist's last layer, (batch, features) -> logits (batch, special + 1) of a subset and, last, a dustbin.
 
-    A specialist's batches are half special, so their statistics are not those of the images it is used on.
+    The dustbin's logit is the log of the summed exponentials of the other classes' logits, so that before training the
+    specialist says just what the generalist says.  shift: what the dustbin's logit is lowered by at the start, since
+    a specialist's batches hold fewer pictures of other classes than the generalist's did.
     """
 
-    def __init__(self, norm: nn.BatchNorm2d):
+    def __init__(self, layer: nn.Linear, subset: tuple[int, ...], shift: float):
         super().__init__()
-        self.weight, self.bias, self.epsilon = norm.weight, norm.bias, norm.eps
-        self.register_buffer("running_mean", norm.running_mean)
-        self.register_buffer("running_var", norm.running_var)
+        self.layer, self.subset = layer, list(subset)
+        self.others = [c for c in range(layer.out_features) if c not in subset]
+        with torch.no_grad():
+            layer.bias[self.others] -= shift
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.epsilon
-        )
-
-
-def fix_statistics(model: nn.Module) -> nn.Module:
-    """Replace every batch normalisation in the model by a `FixedNorm`; return the model."""
-    for name, module in model.named_children():
-        if isinstance(module, nn.BatchNorm2d):
-            setattr(model, name, FixedNorm(module))
-        else:
-            fix_statistics(module)
-    return model
+        logits = self.layer(x).float()
+        return torch.cat([logits[:, self.subset], logits[:, self.others].logsumexp(1, keepdim=True)], 1)
 
 
 class MixtureOfExperts(nn.Module):

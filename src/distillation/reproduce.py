@@ -67,6 +67,8 @@ def reproduce_specialists(profile_name: str, notebook: str, train: bool) -> Spec
         for number, (name, configs) in enumerate(section.items(), 1):
             specialists.run_all(configs, store, name=f"{number}/{len(section)} {name}")
         if notebook == "04":
+            online = [config for config in specialist_plans.online(profile) if not store.has(config)]
+            specialists.prepare(online, store, name="on-line clusters")
             sweep(inference_time.run, [profile.inference], profile.store("inference_time"), name="inference time")
         else:
             _open_questions(profile)

@@ -32,7 +32,7 @@ class SpecialistProfile:
     more different ones; glyph_size: classes of their specialists.  shares: of the special pictures (section 6.1), for
     the first `few` specialists.  mixture, mixture_seeds: trained from nothing; continued: from the generalist;
     rivals: number and size of the specialists that are compared with the mixture.  temperatures, distilled,
-    distilled_seeds: section 8.
+    distilled_seeds, held_out_seeds: section 8.
     """
 
     name: str
@@ -55,6 +55,7 @@ class SpecialistProfile:
     temperatures: tuple[float, ...]
     distilled: Optimisation
     distilled_seeds: int
+    held_out_seeds: int
     inference: InferenceTime
 
     @property
@@ -90,24 +91,24 @@ PAPER = SpecialistProfile(
     seeds=3,
     number=20,
     size=10,
-    specialist=_training(3, 0.02),
-    methods=("covariance on-line", "confusion", "superclasses", "random"),
+    specialist=_training(3, 0.03),
+    methods=("superclasses", "random", "confusion"),
     early=(5,),
     half=replace(_PAPER_GENERALIST, data=Data(cases=22_500)),
     glyphs=tuple(
-        _glyphs(_PAPER_GENERALIST, 500, cases, epochs, 10_000)
-        for cases, epochs in ((10_800, 16), (43_200, 4), (172_800, 1))
+        _glyphs(_PAPER_GENERALIST, 500, cases, epochs, 10_000) for cases, epochs in ((10_800, 8), (86_400, 1))
     ),
     glyph_size=25,
     shares=(1.0, 0.2, 0.04),
-    few=5,
+    few=4,
     mixture=_training(6, 0.1),
     mixture_seeds=1,
-    continued=_training(1, 0.02),
+    continued=_training(1, 0.03),
     rivals=(4, 25),
     temperatures=(1, 2, 4),
-    distilled=_training(5, 0.05),
+    distilled=_training(3, 0.03),
     distilled_seeds=3,
+    held_out_seeds=3,
     inference=InferenceTime(),
 )
 
@@ -122,7 +123,7 @@ QUICK = dataclasses.replace(
     seeds=2,
     number=6,
     size=6,
-    specialist=_training(2, 0.02),
+    specialist=_training(2, 0.03),
     methods=("superclasses", "random"),
     early=(2,),
     half=replace(_QUICK_GENERALIST, data=Data(classes=25, cases=5_625, test=2_500)),
@@ -133,8 +134,9 @@ QUICK = dataclasses.replace(
     mixture=_training(2, 0.1),
     rivals=(2, 10),
     temperatures=(1, 2),
-    distilled=_training(2, 0.05),
+    distilled=_training(2, 0.03),
     distilled_seeds=2,
+    held_out_seeds=1,
     inference=InferenceTime(images=1_000),
 )
 
@@ -150,15 +152,15 @@ SMOKE = dataclasses.replace(
     name="smoke",
     generalist=_SMOKE_GENERALIST,
     number=4,
-    specialist=_training(2, 0.02, jitter=2, batch_size=64),
+    specialist=_training(2, 0.03, jitter=2, batch_size=64),
     early=(1,),
     half=replace(_SMOKE_GENERALIST, data=Data("glyphs", 24, 720, 480)),
     glyphs=tuple(_glyphs(_SMOKE_GENERALIST, 40, cases, epochs, 400) for cases, epochs in ((720, 3), (2_160, 1))),
     glyph_size=6,
     mixture=_training(1, 0.1, jitter=2, batch_size=64),
-    continued=_training(1, 0.02, jitter=2, batch_size=64),
+    continued=_training(1, 0.03, jitter=2, batch_size=64),
     rivals=(2, 8),
-    distilled=_training(1, 0.05, jitter=2, batch_size=64),
+    distilled=_training(1, 0.03, jitter=2, batch_size=64),
     inference=InferenceTime(images=200),
 )
 
@@ -206,6 +208,13 @@ def section5(profile: SpecialistProfile) -> dict[str, list[Combination]]:
         "half": [combination(profile, profile.half)],
         "glyphs": [combination(profile, net, size=profile.glyph_size) for net in profile.glyphs],
     }
+
+
+def online(profile: SpecialistProfile) -> list[Assignment]:
+    """Clusters by mini-batch k-means, the on-line variant, per generalist; no specialists are trained on them."""
+    return [
+        assignment(profile, generalist(profile, seed), method="covariance on-line") for seed in range(profile.seeds)
+    ]
 
 
 def soft_specialists(profile: SpecialistProfile) -> dict[str, list[Specialist]]:
@@ -271,14 +280,14 @@ def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
         "q": [student(seed) for seed in seeds],
         "p": [student(seed, n=0) for seed in seeds],
         "hard": [student(seed, n=None) for seed in seeds],
-        "held out": [student(seed, held_out=True) for seed in seeds],
+        "held out": [student(seed, held_out=True) for seed in range(profile.held_out_seeds)],
     }
 
 
 def everything(profile: SpecialistProfile) -> dict[str, set]:
     """All runs of sections 5 to 8, those that others start from included, by experiment."""
     combinations = {config for runs in section5(profile).values() for config in runs} | set(rivals(profile))
-    assignments = {config.assignment for config in combinations}
+    assignments = {config.assignment for config in combinations} | set(online(profile))
     members = {member for config in combinations for member in config.members(profile.store("specialists"))}
     members |= {config for runs in soft_specialists(profile).values() for config in runs}
     rest = {config for runs in (mixtures(profile) | distilled(profile)).values() for config in runs}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distillation import specialists
 from distillation.experiments import generalists
 from distillation.experiments.generalists import Generalist, Split, load, logits_on, percent_right, training_batches
-from distillation.models import fix_statistics
+from distillation.models import MergedDustbin
 from distillation.specialists import Answer
 from distillation.store import Store
 from distillation.sweep import sweep
@@ -184,11 +184,12 @@ def _specialise(config: Specialist, store: Store) -> dict:
 
 
 def build(config: Specialist, subset: tuple[int, ...], store: Store) -> nn.Module:
-    """The specialist before training: the generalist; for a dustbin, its last layer is cut to the subset."""
+    """The specialist before training: the generalist, which for a dustbin merges the other classes' probabilities."""
     generalist = config.assignment.generalist
-    model = fix_statistics(generalists.restore(generalist, generalist_store(store)))
+    model = generalists.restore(generalist, generalist_store(store))
     if config.softmax == "dustbin":
-        model[-1] = dustbin_layer(model[-1], subset)
+        share = special_share(subset, load(generalist.data))
+        model[-1] = MergedDustbin(model[-1], subset, specialists.dustbin_shift(share))
     return model
 
 
@@ -198,18 +199,6 @@ def restore(config: Specialist, store: Store) -> nn.Module:
     saved = store.tensors(config)
     model.load_state_dict({name: saved[f"weights.{name}"] for name in model.state_dict()})
     return model
-
-
-def dustbin_layer(layer: nn.Linear, subset: tuple[int, ...]) -> nn.Linear:
-    """The generalist's last layer cut to a subset; the dustbin starts as the mean of the others, times their number."""
-    others = [c for c in range(layer.out_features) if c not in subset]
-    found = nn.Linear(layer.in_features, len(subset) + 1)
-    with torch.no_grad():
-        for new, old in ((found.weight, layer.weight), (found.bias, layer.bias)):
-            new[:-1] = old[list(subset)]
-            new[-1] = old[others].mean(0)
-        found.bias[-1] += torch.tensor(float(len(others))).log()
-    return found
 
 
 def special_and_rest(config: Specialist, subset: tuple[int, ...], split: Split) -> tuple[Tensor, Tensor]:
