@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distillation import training
 from distillation.experiments.generalists import Batches
-from distillation.models import FixedNorm, MixtureOfExperts, Residual, fix_statistics, mlp, residual_net
+from distillation.models import MergedDustbin, MixtureOfExperts, Residual, mlp, residual_net
 from distillation.training import Optimisation, logits_of, train
 
 PLAIN = Optimisation(epochs=3, batch_size=8, learning_rate=0.1, precision="float32")
@@ -99,44 +99,29 @@ def test_logits_do_not_depend_on_the_batch() -> None:
     assert model.training
 
 
-# Fixed statistics
+# The dustbin
 
 
-def test_fixed_norm_is_batch_norm_in_eval_mode_whatever_its_own_mode() -> None:
-    norm = lived(nn.Sequential(nn.BatchNorm2d(6, eps=0.3)))[0]
-    x = 3 * torch.randn(5, 6, 4, 4) + 1
-    expected = norm.eval()(x).detach()
-    fixed = FixedNorm(norm)
-    for mode in (True, False):
-        torch.testing.assert_close(fixed.train(mode)(x), expected)
-    by_hand = (x - norm.running_mean.view(6, 1, 1)) / (norm.running_var.view(6, 1, 1) + 0.3).sqrt()
-    torch.testing.assert_close(expected, (by_hand * norm.weight.view(6, 1, 1) + norm.bias.view(6, 1, 1)).detach())
+@pytest.mark.parametrize("subset", [(7, 2, 4), (0,), tuple(range(8))])
+def test_merged_dustbin_says_what_the_generalist_says_but_for_the_shift(subset: tuple[int, ...]) -> None:
+    layer, x = nn.Linear(6, 9), torch.randn(5, 6)
+    p = layer(x).detach().softmax(1)
+    others = [c for c in range(9) if c not in subset]
+    merged = torch.cat([p[:, list(subset)], p[:, others].sum(1, keepdim=True)], 1)
+    found = MergedDustbin(layer, subset, 1.7)(x)
+    raised = found.detach() + 1.7 * (torch.arange(len(subset) + 1) == len(subset))
+    assert found.shape == (5, len(subset) + 1)
+    torch.testing.assert_close(raised.softmax(1), merged)
 
 
-def test_fix_statistics_leaves_no_batch_norm_and_the_same_function() -> None:
-    model = lived(net()).eval()
-    x = torch.randn(4, 3, 32, 32)
-    before, names = model(x).detach(), [name for name, _ in model.named_parameters()]
-    fixed = fix_statistics(model)
-    assert fixed is model
-    kinds = [type(module) for module in fixed.modules()]
-    assert nn.BatchNorm2d not in kinds
-    assert kinds.count(FixedNorm) == 6
-    assert [name for name, _ in fixed.named_parameters()] == names
-    torch.testing.assert_close(fixed.train()(x), before)
-
-
-def test_fixed_statistics_stay_while_everything_else_learns() -> None:
-    model = fix_statistics(lived(net()))
-    before = state(model)
-    train(model, Batches.of(PICTURES), loss, PLAIN)
-    after = state(model)
-    statistics = {name for name in after if "running" in name}
-    assert len(statistics) == 12
-    assert {name for name in after if torch.equal(after[name], before[name])} == statistics
-    again = fix_statistics(net(9))
-    again.load_state_dict(after)  # what a specialist's weights are stored as
-    assert torch.equal(logits_of(again, Batches.of(PICTURES)), logits_of(model, Batches.of(PICTURES)))
+def test_merged_dustbin_of_saturated_logits_is_finite_and_every_row_learns() -> None:
+    layer = nn.Linear(6, 9)
+    dustbin = MergedDustbin(layer, (1, 3), 0.5)
+    F.cross_entropy(dustbin(torch.randn(20, 6)), torch.arange(20) % 3).backward()
+    assert (layer.weight.grad.abs().sum(1) > 0).all()
+    assert (layer.bias.grad.abs() > 0).all()
+    layer.weight.data *= 1e4
+    assert dustbin(torch.randn(20, 6)).isfinite().all()
 
 
 # Mixtures of experts
@@ -303,7 +288,7 @@ def test_weight_decay_shrinks_the_weights() -> None:
     torch.testing.assert_close(after(0.5), factor * untouched, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["net", "fixed", "mixture"])
+@pytest.mark.parametrize("kind", ["net", "dustbin", "mixture"])
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_resumed_run_equals_the_undisturbed_one(
     kind: str, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -315,7 +300,10 @@ def test_resumed_run_equals_the_undisturbed_one(
         if kind == "mixture":
             experts = [net(seed), net(seed + 1)]
             return MixtureOfExperts(experts, residual_net(3, (2, 4), 2))
-        return fix_statistics(net(seed)) if kind == "fixed" else net(seed)
+        found = net(seed)
+        if kind == "dustbin":
+            found[-1] = MergedDustbin(found[-1], (0, 1, 2, 3), 0.5)
+        return found
 
     def run(found: nn.Module, **more) -> list[dict]:
         chosen = torch.arange(4, 36)

@@ -17,6 +17,7 @@ from distillation import (
     headline,
     overview,
     plans,
+    specialist_examples,
     specialist_headline,
     specialist_plans,
     speech_examples,
@@ -82,6 +83,16 @@ def publish_speech() -> None:
         print("The acoustic models' weights are not on this disk: example utterances and weights are left as they are.")
 
 
+def publish_pictures() -> None:
+    """The example pictures of notebook 04, where the nets' outputs lie on this disk."""
+    profile = specialist_plans.specialist_profile("paper")
+    store, shown = profile.store("specialists"), specialist_plans.section5(profile)["specialists"][0]
+    if all(store.tensors_path(member).exists() for member in shown.members(store)):
+        specialist_examples.make(profile)
+    else:
+        print("The specialists' outputs are not on this disk: example pictures are left as they are.")
+
+
 def main() -> None:
     """Write everything, and say what was left alone."""
     profile = plans.profile("paper")
@@ -93,6 +104,7 @@ def main() -> None:
     else:
         print("The headline nets' outputs are not on this disk: examples and weights are left as they are.")
     publish_speech()
+    publish_pictures()
     headline_csv(profile.results)
     collect_times(profile.results)
     path = REPOSITORY / "README.md"

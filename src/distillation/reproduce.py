@@ -1,6 +1,6 @@
 """What a notebook calls first: train what its profile lacks, and hand over the finished runs."""
 
-from distillation import examples, plans, specialist_plans, speech_examples, speech_plans
+from distillation import examples, plans, specialist_examples, specialist_plans, speech_examples, speech_plans
 from distillation.experiments import (
     alignment,
     gradients,
@@ -70,9 +70,18 @@ def reproduce_specialists(profile_name: str, notebook: str, train: bool) -> Spec
             online = [config for config in specialist_plans.online(profile) if not store.has(config)]
             specialists.prepare(online, store, name="on-line clusters")
             sweep(inference_time.run, [profile.inference], profile.store("inference_time"), name="inference time")
+            if not specialist_examples.PictureExamples.path(profile).exists():
+                _examples(profile)
         else:
             _open_questions(profile)
     return SpecialistRuns(profile)
+
+
+def _examples(profile: specialist_plans.SpecialistProfile) -> None:
+    store, shown = profile.store("specialists"), specialist_plans.section5(profile)["specialists"][0]
+    specialists.prepare([shown.assignment], store, name="examples")
+    sweep(specialists.run, shown.members(store), store, name="examples", needs_tensors=True)
+    specialist_examples.make(profile)
 
 
 def _open_questions(profile: specialist_plans.SpecialistProfile) -> None:

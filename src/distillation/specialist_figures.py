@@ -1,4 +1,4 @@
-"""The figures and tables of notebooks 04 and 06 that need more than a line.  Knows only tables and metrics."""
+"""The figures and tables of notebooks 04 and 06 that need more than a line: knows tables, metrics and examples."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from distillation import paper
 from distillation.figures import COLOURS, MARKERS, PAPER, summarise
+from distillation.specialist_examples import PictureExamples
 from distillation.statistics import estimate
 
 METHOD_NAMES = {
     "covariance": "covariance of the predictions",
-    "covariance on-line": "covariance, on-line k-means",
     "confusion": "confusion matrix",
     "superclasses": "the data set's superclasses",
     "random": "random subsets",
@@ -94,6 +94,37 @@ def clusters_table(assignment: dict, class_names: Sequence[str]) -> pd.DataFrame
             }
         )
     return pd.DataFrame(rows)
+
+
+def examples_figure(examples: PictureExamples, class_names: Sequence[str]) -> Figure:
+    """Each picture with the classes that the generalist or the combination hold for likely, and both their bars."""
+    number = len(examples.labels)
+    columns = min(4, number)
+    rows = -(-number // columns)
+    figure, panels = plt.subplots(
+        2 * rows, columns, figsize=(7.2, 3.3 * rows), height_ratios=[1, 1.1] * rows, squeeze=False
+    )
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for case in range(number):
+        above, below = panels[2 * (case // columns) : 2 * (case // columns) + 2, case % columns]
+        picture = examples.pictures[case].permute(1, 2, 0).squeeze().numpy()
+        above.imshow(picture, cmap="gray", interpolation="nearest")
+        above.set_title(class_names[examples.labels[case]].replace("_", " "), fontsize=8)
+        _bars(below, examples.generalist[case].numpy(), examples.combined[case].numpy(), class_names)
+    panels[1, 0].legend(fontsize=6, loc="lower right")
+    return figure
+
+
+def _bars(axes: Axes, before: np.ndarray, after: np.ndarray, class_names: Sequence[str], shown: int = 4) -> None:
+    top = np.argsort(-np.maximum(before, after))[:shown][::-1]
+    places = np.arange(len(top))
+    axes.set_axis_on()
+    axes.barh(places + 0.2, before[top], height=0.38, color="0.7", label="generalist")
+    axes.barh(places - 0.2, after[top], height=0.38, color=COLOURS[0], label="with specialists")
+    axes.set_yticks(places, [class_names[c].replace("_", " ") for c in top], fontsize=6)
+    axes.set_xlim(0, 1)
+    axes.tick_params(axis="x", labelsize=6)
 
 
 def reliability(axes: Axes, calibration: pd.DataFrame) -> None:
