@@ -279,7 +279,7 @@ def rows(number: int, *, before: int = 400, fixed: int = 0, broken: int = 0) -> 
     return {"specialists": number, "cases": cases, "before": before, "fixed": fixed, "broken": broken}
 
 
-def tested(covered: list[dict], conditional: float = 50.0) -> dict:
+def outcome(covered: list[dict], conditional: float = 50.0) -> dict:
     """A combination's metrics: n = 1 by "kl" is as said; all others differ from it."""
     cases, before = (sum(row[key] for row in covered) for key in ("cases", "before"))
     combined = []
@@ -321,7 +321,7 @@ class MadeUp:
             number = config.assignment.number
             subsets = {"subsets": [[0, 1, 2]] * number, "rand_index": 0.5, "class_names": ["a", "b"]}
             written["specialists", config.assignment] = subsets
-            written["specialists", config] = tested([rows(0), rows(1, fixed=20, broken=10)])
+            written["specialists", config] = outcome([rows(0), rows(1, fixed=20, broken=10)])
             for index in range(number):
                 written["specialists", replace(config.first, index=index)] = member()
         for config in chain.from_iterable(soft_specialists(plan).values()):
@@ -353,7 +353,7 @@ def interval(found) -> tuple[float, float, float]:
 
 def test_table3_by_hand(made_up: MadeUp) -> None:
     configs = section5(PROFILE)["specialists"]
-    made_up.say(configs, lambda c, n: tested([rows(0), rows(2, fixed=30 + n, broken=10)], conditional=60.0))
+    made_up.say(configs, lambda c, n: outcome([rows(0), rows(2, fixed=30 + n, broken=10)], conditional=60.0))
     runs = made_up.write()
     table = runs.table3()
     assert len(table) == 3 * 9
@@ -369,14 +369,14 @@ def test_table3_by_hand(made_up: MadeUp) -> None:
     two = runs.headline(n=2, by="own answer")
     assert set(two["n"]) == {2}
     assert set(two["by"]) == {"own answer"}
-    assert two["gain"].tolist() == pytest.approx([2 + 3.4 + n / 10 for n in range(3)])
+    assert two["gain"].tolist() == pytest.approx([2 + 3.6 + n / 10 for n in range(3)])
     assert len(runs.table3("methods")) == 9 * len(PROFILE.methods)
 
 
 def test_table4_pools_the_best_covered_and_keeps_the_seeds_apart(made_up: MadeUp) -> None:
     def covered(config: Combination, number: int) -> dict:
         some = [rows(0), rows(1, fixed=9, broken=5), rows(4, before=200, fixed=10), rows(5, before=100, fixed=2)]
-        return tested([*some, rows(7, before=100, fixed=6 * number, broken=3)])
+        return outcome([*some, rows(7, before=100, fixed=6 * number, broken=3)])
 
     made_up.say(section5(PROFILE)["specialists"], covered)
     found = made_up.write().table4()
@@ -412,7 +412,7 @@ def test_slope_of_the_papers_table() -> None:
 def test_methods_by_hand(made_up: MadeUp) -> None:
     configs = section5(PROFILE)["methods"]
     made_up.say([configs[0].assignment], lambda c, n: {"subsets": [[0, 1]] * 21, "rand_index": 1.0})
-    made_up.say([configs[0]], lambda c, n: tested([rows(0, fixed=40, broken=20), rows(1)]))
+    made_up.say([configs[0]], lambda c, n: outcome([rows(0, fixed=40, broken=20), rows(1)]))
     found = made_up.write().methods()
     assert found["method"].tolist() == ["covariance", *PROFILE.methods]
     assert found["specialists"].tolist()[:3] == [3, 21, 3]
@@ -425,7 +425,7 @@ def test_methods_by_hand(made_up: MadeUp) -> None:
 def test_regimes_by_hand(made_up: MadeUp) -> None:
     section = section5(PROFILE)
     (half,) = section["half"]
-    made_up.say([half], lambda c, n: tested([rows(0, before=200, fixed=40, broken=10), rows(1, before=200)]))
+    made_up.say([half], lambda c, n: outcome([rows(0, before=200, fixed=40, broken=10), rows(1, before=200)]))
     made_up.say([half.assignment.generalist], lambda c, n: {"accuracy": 40.0, "fit_accuracy": 99.0})
     found = made_up.write().regimes().set_index("regime")
     assert found.index.tolist() == ["full", "early", "half", *["glyphs"] * len(PROFILE.glyphs)]
@@ -501,10 +501,10 @@ def test_systems_of_section_7_by_hand(made_up: MadeUp) -> None:
 
 
 def test_against_mixture_is_paired_by_seed(made_up: MadeUp) -> None:
-    made_up.say(rivals(PROFILE), lambda c, n: tested([rows(0), rows(1, fixed=30 * n)]))
+    made_up.say(rivals(PROFILE), lambda c, n: outcome([rows(0), rows(1, fixed=30 * n)]))
     made_up.say(mixtures(PROFILE)["mixture, continued"], lambda c, n: {"accuracy": 79.0 + 2 * n})
     made_up.say(mixtures(PROFILE)["mixture"], lambda c, n: {"accuracy": 70.0})
-    made_up.say(section5(PROFILE)["specialists"], lambda c, n: tested([rows(0), rows(1, fixed=99)]))
+    made_up.say(section5(PROFILE)["specialists"], lambda c, n: outcome([rows(0), rows(1, fixed=99)]))
     runs = made_up.write()
     assert interval(against_mixture(runs)) == pytest.approx(interval(estimate([1, 2, 3])))
     alone = against_mixture(runs, "mixture")  # of one seed
@@ -512,7 +512,7 @@ def test_against_mixture_is_paired_by_seed(made_up: MadeUp) -> None:
 
 
 def test_gain_kept_is_paired_by_seed(made_up: MadeUp) -> None:
-    made_up.say(section5(PROFILE)["specialists"], lambda c, n: tested([rows(0), rows(1, fixed=20 * (n + 1))]))
+    made_up.say(section5(PROFILE)["specialists"], lambda c, n: outcome([rows(0), rows(1, fixed=20 * (n + 1))]))
     plan = distilled(PROFILE)
     made_up.say(plan["temperature"], lambda c, n: {"accuracy": 50.0 + c.temperature})
     made_up.say(plan["q"], lambda c, n: {"accuracy": 82.0 + n})
@@ -535,7 +535,7 @@ def test_table_has_a_row_per_claim(made_up: MadeUp) -> None:
     gains = {True: 30, False: 17}
 
     def covered(config: Combination, number: int) -> dict:
-        return tested([rows(0), rows(1, fixed=gains[number == 0], broken=0)], conditional=60.0)
+        return outcome([rows(0), rows(1, fixed=gains[number == 0], broken=0)], conditional=60.0)
 
     made_up.say(section5(PROFILE)["specialists"], covered)
     made_up.say(distilled(PROFILE)["q"], lambda c, n: {"accuracy": 81.0 + n / 10})
@@ -568,7 +568,7 @@ def test_table_has_a_row_per_claim(made_up: MadeUp) -> None:
 @pytest.mark.parametrize(("fixed", "verdict"), [(30, "reproduced"), (8, "partly"), (-8, "not reproduced")])
 def test_verdict_on_the_relative_gain(fixed: int, verdict: str, made_up: MadeUp) -> None:
     def covered(config: Combination, number: int) -> dict:
-        return tested([rows(0), rows(1, fixed=max(fixed, 0), broken=max(-fixed, 0))])
+        return outcome([rows(0), rows(1, fixed=max(fixed, 0), broken=max(-fixed, 0))])
 
     made_up.say(section5(PROFILE)["specialists"], covered)
     made_up.write()
