@@ -272,11 +272,12 @@ def against_mixture(runs: SpecialistRuns, mixture: str = "mixture, continued") -
 
 
 def gain_kept(runs: SpecialistRuns, name: str = "q", control: str = "hard") -> Estimate:
-    """Share of the specialists' gain over the generalist that students have over the control, in percent, per seed."""
+    """What students have over the control, in percent of the specialists' mean gain over the generalist, per seed."""
     found = runs.distilled()
     pivot = found.pivot_table(index="seed", columns="name", values="accuracy")
     before = found.groupby("seed")[["generalist", "combined"]].first()
-    return estimate((100 * (pivot[name] - pivot[control]) / (before["combined"] - before["generalist"])).dropna())
+    gain = (before["combined"] - before["generalist"]).mean()
+    return estimate((100 * (pivot[name] - pivot[control]) / gain).dropna())
 
 
 def table(profile: SpecialistProfile, notebook: str | None = None) -> pd.DataFrame:

@@ -221,8 +221,13 @@ def soft_specialists(profile: SpecialistProfile) -> dict[str, list[Specialist]]:
     """Section 6.1: specialists with either softmax, on ever smaller shares, for as many steps."""
     first = combination(profile, generalist(profile)).first
 
+    def steps_per_epoch(share: float) -> int:
+        pictures = 2 * round(share * profile.size * profile.generalist.data.cases / profile.generalist.data.classes)
+        return max(1, pictures // first.optimisation.batch_size)
+
     def member(softmax: str, share: float, index: int) -> Specialist:
-        training = replace(first.optimisation, epochs=round(first.optimisation.epochs / share))
+        epochs = round(first.optimisation.epochs * steps_per_epoch(1) / steps_per_epoch(share))
+        training = replace(first.optimisation, epochs=epochs)
         return replace(first, softmax=softmax, share=share, index=index, optimisation=training)
 
     return {

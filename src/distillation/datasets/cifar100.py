@@ -22,7 +22,11 @@ FILES = {
     "train.bin": ("7077d87fc363f92dbf1245f13ba80561d7b33a96c79ad57168d49dc172aaa92b", 50_000),
     "test.bin": ("96adb3db8da7632dbb350559a17b9f585fab5b17675de5fc8f6761384196b294", 10_000),
 }
-NAMES = {"fine_label_names.txt": 100, "coarse_label_names.txt": 20}
+# file: (SHA-256 of its names, one per line, without a last line's end; names)
+NAMES = {
+    "fine_label_names.txt": ("fbe8ad23bbaf24969898a386833b49c3aaf6ad1119d43f7b41cdea1b3416d578", 100),
+    "coarse_label_names.txt": ("9b48b836d98e8782057bb6a4da0d4030fe828e2b156b81fa835fda91b5276930", 20),
+}
 REMEDY = "Delete the archive and run again, or set DISTILLATION_DATA to a folder with a whole copy."
 
 
@@ -44,7 +48,7 @@ def load() -> Pictures:
     """
     files = read_archive(_archive())
     train, test = (read_rows(files, name, *FILES[name]) for name in FILES)
-    class_names, superclass_names = (read_names(files, name, number) for name, number in NAMES.items())
+    class_names, superclass_names = (read_names(files, name, *NAMES[name]) for name in NAMES)
     superclasses = superclasses_of(train)
     return Pictures(
         "cifar-100", *_split(train), *_split(test), class_names, tuple(superclasses.tolist()), superclass_names
@@ -80,12 +84,12 @@ def read_rows(files: dict[str, bytes], name: str, digest: str, number: int) -> T
     return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(number, ROW)[order])
 
 
-def read_names(files: dict[str, bytes], name: str, number: int) -> tuple[str, ...]:
-    """The names in a file, one per line.  Raises DataError unless there are so many different ones."""
-    names = tuple(files[name].decode("ascii", "replace").split())
-    if len(names) != number or len(set(names)) != number:
-        raise DataError(f"CIFAR-100's {name} has {len(set(names))} different names instead of {number}. {REMEDY}")
-    return names
+def read_names(files: dict[str, bytes], name: str, digest: str, number: int) -> tuple[str, ...]:
+    """The names in a file, one per line.  Raises DataError unless they are the published ones."""
+    names = files[name].split()
+    if hashlib.sha256(b"\n".join(names)).hexdigest() != digest:
+        raise DataError(f"CIFAR-100's {name} holds {len(names)} names, but not the {number} as published. {REMEDY}")
+    return tuple(each.decode("ascii") for each in names)
 
 
 def superclasses_of(rows: Tensor) -> Tensor:
@@ -111,5 +115,8 @@ def _archive() -> Path:
         if path.exists():
             return path
     if os.environ.get("DISTILLATION_OFFLINE"):
-        raise DataError(f"cifar-100/{ARCHIVE} is missing and DISTILLATION_OFFLINE forbids downloads.")
+        raise DataError(
+            f"cifar-100/{ARCHIVE} is missing and DISTILLATION_OFFLINE forbids downloads: unset it, or set "
+            "DISTILLATION_DATA to a folder with the archive."
+        )
     return fetch(ARCHIVE, MIRRORS, f"md5:{ARCHIVE_MD5}", folder)

@@ -76,31 +76,30 @@ class Split:
 class Batches:
     """Pictures of which batches are gathered, shifted and mirrored at random.
 
-    windows: (cases, 1, shifts, shifts, channels, height, width) uint8, a view of the padded pictures, or (cases, 2,
-    ...) with their mirror images.
+    padded: (cases, 1, height, width, channels) uint8 with a margin of `shift` zeros on every side, or (cases, 2, ...)
+    with their mirror images.
     """
 
-    windows: Tensor
+    padded: Tensor
+    shift: int
 
     @classmethod
     def of(cls, pictures: Tensor, shift: int = 0, mirror: bool = False) -> "Batches":
         """Of pictures (cases, channels, height, width) uint8, shifted by up to so many pixels in either direction."""
         padded = F.pad(pictures, (shift,) * 4)
         both = torch.stack([padded, padded.flip(-1)] if mirror else [padded], 1)
-        # Channels last in memory, as the convolutions want them.
-        stored = both.permute(0, 1, 3, 4, 2).contiguous()
-        height, width = pictures.shape[-2:]
-        return cls(stored.unfold(2, height, 1).unfold(3, width, 1))
+        return cls(both.permute(0, 1, 3, 4, 2).contiguous(), shift)  # channels last, as the convolutions want them
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.padded)
 
     def gatherer(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """A function from case indices to a batch (len(indices), channels, height, width), about -2 to 2.
 
-        Shift and mirror image are one gather.
+        Shift and mirror image are one gather from a view of the padded pictures.
         """
-        windows = self.windows.to(device)
+        height, width = (side - 2 * self.shift for side in self.padded.shape[2:4])
+        windows = self.padded.to(device).unfold(2, height, 1).unfold(3, width, 1)
 
         def gather(index: Tensor) -> Tensor:
             mirrored = torch.randint(windows.shape[1], (len(index),), device=index.device)
@@ -129,7 +128,9 @@ def load(data: Data) -> Split:
 
 
 def first_classes(pictures: Pictures, number: int) -> Pictures:
-    """Only the first so many superclasses' worth of classes, with their pictures; all of them if there are as many."""
+    """Only so many classes, superclass by superclass, with their pictures.  Raises ValueError for too many."""
+    if number > len(pictures.class_names):
+        raise ValueError(f"{pictures.name} has {len(pictures.class_names)} classes, not {number}.")
     if number == len(pictures.class_names):
         return pictures
     ordered = sorted(range(len(pictures.class_names)), key=lambda c: (pictures.superclasses[c], c))

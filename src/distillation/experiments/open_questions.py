@@ -178,7 +178,7 @@ def combined_on(config: SoftTargets, generalist: Tensor, pictures: Tensor, split
     active = specialists.active(generalist, subsets, config.n)
     answers = []
     for number, (member, subset) in enumerate(zip(members, subsets, strict=True)):
-        model = restore(member, beside)
+        model = restore(member, beside).to(device())
         log_p = torch.zeros(len(pictures), len(subset) + 1, dtype=torch.float64)
         chosen = active[:, number]
         if chosen.any():
