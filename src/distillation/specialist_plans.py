@@ -289,17 +289,26 @@ def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
     }
 
 
-def everything(profile: SpecialistProfile) -> dict[str, set]:
-    """All runs of sections 5 to 8, those that others start from included, by experiment."""
-    combinations = {config for runs in section5(profile).values() for config in runs} | set(rivals(profile))
+def section5_runs(profile: SpecialistProfile) -> dict[str, set]:
+    """All runs of section 5, those that others start from included, by experiment."""
+    combinations = {config for runs in section5(profile).values() for config in runs}
     assignments = {config.assignment for config in combinations} | set(online(profile))
     members = {member for config in combinations for member in config.members(profile.store("specialists"))}
-    members |= {config for runs in soft_specialists(profile).values() for config in runs}
-    rest = {config for runs in (mixtures(profile) | distilled(profile)).values() for config in runs}
-    targets = {config.targets for config in rest if isinstance(config, Distilled) and config.targets}
     return {
         "generalists": {assignment.generalist for assignment in assignments},
         "specialists": combinations | assignments | members,
-        "open_questions": rest | targets,
         "inference_time": {profile.inference},
+    }
+
+
+def open_question_runs(profile: SpecialistProfile) -> dict[str, set]:
+    """All runs of sections 6.1, 7 and 8 beside those of section 5, by experiment."""
+    combinations = set(rivals(profile))
+    members = {member for config in combinations for member in config.members(profile.store("specialists"))}
+    members |= {config for runs in soft_specialists(profile).values() for config in runs}
+    rest = {config for runs in (mixtures(profile) | distilled(profile)).values() for config in runs}
+    return {
+        "specialists": combinations | {config.assignment for config in combinations} | members,
+        "open_questions": rest
+        | {config.targets for config in rest if isinstance(config, Distilled) and config.targets},
     }

@@ -20,6 +20,7 @@ from distillation.training import Optimisation, device, logits_of, train
 # Raise this number whenever the code would give other results: records of other recipes are never shown.
 RECIPE = 1
 METHODS = ("covariance", "covariance on-line", "confusion", "superclasses", "random")
+MOST_SHOWN = 100  # classes, up to which an assignment's record holds the matrix of correlations
 EVALUATIONS = 15  # of a specialist during its training, at most
 COMBINED_BY = ("kl", "own answer", "added log-probabilities")
 
@@ -140,7 +141,7 @@ def _assign(config: Assignment, store: Store) -> dict:
         "rand_index": float(adjusted_rand_score(superclasses, clusters)),
         "class_names": list(split.pictures.class_names),
     }
-    if config.method == "covariance":
+    if config.method == "covariance" and split.classes <= MOST_SHOWN:
         spread = covariance.diagonal().sqrt()
         metrics["correlation"] = [
             [round(v, 3) for v in row] for row in (covariance / spread / spread[:, None]).tolist()
