@@ -148,21 +148,17 @@ def reliability(axes: Axes, calibration: pd.DataFrame) -> None:
     axes.legend()
 
 
-def coverage(axes: Axes, table4: pd.DataFrame) -> None:
-    """Relative change against the number of specialists covering the class, ours and the paper's table 4."""
-    found = summarise(table4, ["specialists"], "relative")
+def coverage(axes: Axes, tables: dict[str, pd.DataFrame]) -> None:
+    """Relative change against the number of specialists covering the class, of named tables and the paper's table 4."""
     axes.axhline(0, color="0.6", linewidth=0.8)
-    error = np.nan_to_num([found["mean"] - found["low"], found["high"] - found["mean"]])
-    axes.plot(table4["specialists"], table4["relative"], ".", color=COLOURS[0], alpha=0.5)
-    axes.errorbar(
-        found["specialists"],
-        found["mean"],
-        yerr=error,
-        fmt="o-",
-        color=COLOURS[0],
-        capsize=3,
-        label="ours, 95 % interval",
-    )
+    for number, (name, table4) in enumerate(tables.items()):
+        colour, marker = COLOURS[(0, 2)[number]], MARKERS[number]
+        found = summarise(table4, ["specialists"], "relative")
+        error = np.nan_to_num([found["mean"] - found["low"], found["high"] - found["mean"]])
+        axes.plot(table4["specialists"], table4["relative"], ".", color=colour, alpha=0.5)
+        axes.errorbar(
+            found["specialists"], found["mean"], yerr=error, fmt=f"{marker}-", color=colour, capsize=3, label=name
+        )
     theirs = np.array(paper.COVERAGE)
     axes.plot(theirs[:, 0], theirs[:, 3], "D--", color=COLOURS[1], markerfacecolor="none", label="paper")
     axes.set(xlabel="specialists that cover the right class", ylabel="relative change in accuracy, %")

@@ -77,13 +77,13 @@ class SpecialistRuns:
         found = self.table3(name)
         return found[(found["n"] == n) & (found["by"] == by)].reset_index(drop=True)
 
-    def table4(self, n: int = 1) -> pd.DataFrame:
+    def table4(self, name: str = "specialists", n: int = 1) -> pd.DataFrame:
         """Per seed and number of specialists covering the right class: cases, change in correct, relative change in %.
 
         Classes that more than MOST_SPECIALISTS cover are counted there.
         """
         rows = []
-        for config in self.combinations("specialists"):
+        for config in self.combinations(name):
             found = self.metrics("specialists", config)["test"]["combined"]
             (chosen,) = [each for each in found if each["n"] == n and each["by"] == "kl"]
             covered = pd.DataFrame(chosen["covered"])
