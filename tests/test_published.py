@@ -15,6 +15,7 @@ from distillation.experiments import alignment, mnist, speech
 from distillation.models import mlp
 from distillation.paper import CLAIMS
 from distillation.rows import COLUMNS
+from distillation.specialist_examples import BROKEN, FIXED, PictureExamples
 from distillation.speech.filterbanks import Features, windows_of
 from distillation.speech_examples import WEIGHTS, SpeechExamples
 from distillation.store import plain
@@ -109,6 +110,17 @@ def test_published_acoustic_weights_fit_the_published_examples(name: str) -> Non
             published = example.posteriors[WEIGHTS[name]].float()
             assert (by_phone - published).abs().mean() < 0.01
     assert right > 0.5
+
+
+def test_published_pictures_are_those_whose_answer_the_specialists_change() -> None:
+    examples = PictureExamples.load(PICTURES)
+    assert examples.pictures.shape[1:] == (3, 32, 32)
+    before, after = (found.argmax(1) == examples.labels for found in (examples.generalist, examples.combined))
+    put_right = [True] * FIXED + [False] * BROKEN
+    assert after.tolist() == put_right
+    assert before.tolist() == [not right for right in put_right]
+    for found in (examples.generalist, examples.combined):
+        assert found.sum(1).allclose(found.new_ones(len(found)))
 
 
 def test_no_run_was_tested_on_images_it_was_chosen_on() -> None:

@@ -55,7 +55,7 @@ def covariance_figure(assignment: dict, class_names: Sequence[str]) -> Figure:
     order = np.argsort(clusters, kind="stable")
     shown = np.array(assignment["correlation"])[np.ix_(order, order)]
     np.fill_diagonal(shown, np.nan)
-    limit = np.nanquantile(np.abs(shown), 0.999)
+    limit = np.nanquantile(np.abs(shown), 0.99)
     figure, axes = plt.subplots(figsize=(7.2, 6.6))
     names = [class_names[c] for c in order]
     sns.heatmap(
@@ -68,7 +68,7 @@ def covariance_figure(assignment: dict, class_names: Sequence[str]) -> Figure:
         square=True,
         xticklabels=False,
         yticklabels=names,
-        cbar_kws={"label": "correlation", "shrink": 0.7},
+        cbar_kws={"label": "correlation (1 % lie beyond)", "shrink": 0.7},
     )
     axes.tick_params(axis="y", labelsize=4 if len(names) > 60 else 7, length=0)
     for edge in np.flatnonzero(np.diff(clusters[order])) + 1:
