@@ -92,7 +92,7 @@ PAPER = SpecialistProfile(
     number=20,
     size=10,
     specialist=_training(3, 0.03),
-    methods=("superclasses", "random", "confusion"),
+    methods=("superclasses", "random"),
     early=(5,),
     half=replace(_PAPER_GENERALIST, data=Data(cases=22_500)),
     glyphs=tuple(
