@@ -246,6 +246,7 @@ def times(axes: Axes, methods: pd.DataFrame) -> None:
     places = np.arange(len(methods))[::-1]
     axes.barh(places, methods["seconds"], color=COLOURS[0], height=0.6)
     for place, seconds in zip(places, methods["seconds"], strict=True):
-        axes.annotate(f"{seconds:.2g} s", (seconds, place), xytext=(3, 0), textcoords="offset points", va="center")
+        label = f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.3g} s"
+        axes.annotate(label, (seconds, place), xytext=(3, 0), textcoords="offset points", va="center")
     axes.set_yticks(places, methods["method"])
     axes.set(xscale="log", xlabel="seconds", xlim=(methods["seconds"].min() / 3, 4 * methods["seconds"].max()))
