@@ -84,8 +84,7 @@ class SpecialistRuns:
         """
         rows = []
         for config in self.combinations(name):
-            found = self.metrics("specialists", config)["test"]["combined"]
-            (chosen,) = [each for each in found if each["n"] == n and each["by"] == "kl"]
+            chosen = _by_kl(self.metrics("specialists", config)["test"], n)
             covered = pd.DataFrame(chosen["covered"])
             covered["specialists"] = covered["specialists"].clip(upper=MOST_SPECIALISTS)
             pooled = covered.groupby("specialists").sum().reset_index().assign(seed=config.first.seed)
@@ -125,9 +124,7 @@ class SpecialistRuns:
             for config in configs:
                 net = config.assignment.generalist
                 alone = self.metrics("generalists", net)
-                found = self.metrics("specialists", config)["test"]
-                (chosen,) = [each for each in found["combined"] if each["n"] == n and each["by"] == "kl"]
-                gain = _gain(chosen)
+                gain = _gain(_by_kl(self.metrics("specialists", config)["test"], n))
                 rows.append(
                     {
                         "regime": name,
@@ -216,8 +213,7 @@ class SpecialistRuns:
     def _combined(self, name: str, config: Combination) -> dict:
         generalist = self.record("generalists", config.assignment.generalist)
         members = [self.record("specialists", each) for each in config.members(self.profile.store("specialists"))]
-        found = self.metrics("specialists", config)["test"]["combined"]
-        (chosen,) = [each for each in found if each["n"] == 1 and each["by"] == "kl"]
+        chosen = _by_kl(self.metrics("specialists", config)["test"], 1)
         seconds = [member["seconds"] for member in members]
         return _system(
             name,
@@ -316,6 +312,12 @@ def _open_questions(runs: SpecialistRuns) -> list[tuple]:
         row("open.moe", "", rival, above(rival, 0, 0), "06"),
         row("open.distil_back", "", kept, above(kept, 0, 50), "06"),
     ]
+
+
+def _by_kl(evaluated: dict, n: int) -> dict:
+    """The KL solution's row of a combination's evaluation."""
+    (chosen,) = [each for each in evaluated["combined"] if each["n"] == n and each["by"] == "kl"]
+    return chosen
 
 
 def _gain(combined: dict) -> Estimate:

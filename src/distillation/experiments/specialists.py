@@ -379,11 +379,12 @@ def combined(generalist: Tensor, answers: list[Answer], labels: Tensor) -> dict:
 def _scores(generalist: Tensor, answers: list[Answer], active: Tensor) -> dict[str, Tensor]:
     # The generalist's probabilities stand below the answer, for when it may not be given.
     own = F.one_hot(specialists.own_answer(generalist, answers, active), generalist.shape[1]) + generalist.softmax(1)
-    return {
-        "kl": specialists.combine(generalist, answers, active),
-        "own answer": own,
-        "added log-probabilities": specialists.added_log_probabilities(generalist, answers, active),
-    }
+    found = (
+        specialists.combine(generalist, answers, active),
+        own,
+        specialists.added_log_probabilities(generalist, answers, active),
+    )
+    return dict(zip(COMBINED_BY, found, strict=True))
 
 
 def conditional_accuracy(scores: Tensor, covered: Tensor, labels: Tensor) -> float:
