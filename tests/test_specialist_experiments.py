@@ -606,7 +606,7 @@ def test_soft_targets_are_the_combinations_distributions(world: World) -> None:
         assert not active.all()
         expected = specialists.combine(generalist["held_out"], answers, active).float()
         found = world.tensors(replace(TARGETS, n=n))["held_out"]
-        torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)  # within 1e-6 nats
+        torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)  # within 1e-4 nats
     accuracy = next(
         row for row in world.metrics(COMBINATION)["held_out"]["combined"] if (row["n"], row["by"]) == (1, "kl")
     )["accuracy"]
@@ -615,15 +615,17 @@ def test_soft_targets_are_the_combinations_distributions(world: World) -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_students_loss_is_that_of_section_2_on_their_targets(temperature: float, world: World) -> None:
-    split, config = world.split, replace(DISTILLED, temperature=temperature)
+    split, config = world.split, replace(DISTILLED, temperature=temperature, hard_weight=0.25)
     store = world.of(config)[1]
     loss = open_questions.loss_of(config, split, store)
     logits = drawn(80, 24)
-    for part, cases in {"fit": split.fit[:80], "held_out": split.held_out[:80]}.items():
-        q = world.tensors(TARGETS)[part][:80].double() ** (1 / temperature)
-        q /= q.sum(1, keepdim=True)
-        by_hand = -(temperature**2) * (q * (logits.double() / temperature).log_softmax(1)).sum(1).mean()
-        assert loss(logits, cases).item() == pytest.approx(by_hand.item(), rel=1e-4)
+    cases = torch.cat([split.fit[:50], split.held_out[:30]])
+    q = torch.cat([world.tensors(TARGETS)["fit"][:50], world.tensors(TARGETS)["held_out"][:30]])
+    q = q.double() ** (1 / temperature)
+    q /= q.sum(1, keepdim=True)
+    soft = -(temperature**2) * (q * (logits.double() / temperature).log_softmax(1)).sum(1).mean()
+    labelled = F.cross_entropy(logits[:50], split.fit_labels[:50])  # the held-out pictures' labels are not used
+    assert loss(logits, cases).item() == pytest.approx((0.75 * soft + 0.25 * labelled).item(), rel=1e-4)
     hard = open_questions.loss_of(replace(config, targets=None), split, store)
     labels = split.fit_labels[:80]
     assert hard(logits, split.fit[:80]).item() == pytest.approx(F.cross_entropy(logits, labels).item())
@@ -643,10 +645,13 @@ def test_students(world: World) -> None:
         open_questions.run(replace(DISTILLED, targets=None, held_out=True), world.of(DISTILLED)[1])
 
 
-def test_a_student_starts_as_the_generalist(world: World) -> None:
+def test_a_student_starts_from_nothing_or_as_the_generalist(world: World) -> None:
     still = replace(DISTILLED, optimisation=replace(BRIEF, learning_rate=0.0))
-    gap = world.metrics(still)["accuracy"] - world.metrics(GENERALIST)["accuracy"]
+    continued = replace(still, continued=True)
+    gap = world.metrics(continued)["accuracy"] - world.metrics(GENERALIST)["accuracy"]
     assert abs(gap) < 8  # only the statistics of its normalisations move
+    losses = [world.record(config)["history"][0]["loss"] for config in (continued, still)]
+    assert losses[0] < losses[1] - 0.05
 
 
 def test_mixtures(world: World) -> None:

@@ -57,10 +57,8 @@ def test_each_question_asks_for_each_run_once(profile: SpecialistProfile) -> Non
     assert len(set(combinations)) == len(combinations)
     hard, soft = soft_specialists(profile).values()
     assert not set(hard) & set(soft)
-    # Only the first seed's student at temperature 1 is both of the temperatures and of the headline.
     rest = list(chain.from_iterable((mixtures(profile) | distilled(profile)).values()))
-    assert len(rest) - len(set(rest)) == 1
-    assert distilled(profile)["q"][0] in distilled(profile)["temperature"]
+    assert len(rest) == len(set(rest))
 
 
 @every_profile
@@ -102,10 +100,12 @@ def test_comparisons_vary_one_setting(profile: SpecialistProfile) -> None:
     assert set(profile.methods) < set(specialists.METHODS) - {first.assignment.method}
     for config in section["methods"]:
         assert replace(config.assignment, method="covariance") == first.assignment
-    for epochs, config in zip(profile.early, section["early"], strict=True):
-        net = config.assignment.generalist
-        assert net.optimisation.epochs == epochs < profile.generalist.optimisation.epochs
-        assert replace(net, optimisation=profile.generalist.optimisation) == profile.generalist
+    stopped = [config.assignment.generalist for config in section["early"]]
+    wanted = [(epochs, seed) for epochs in profile.early for seed in range(profile.seeds)]
+    assert [(net.optimisation.epochs, net.seed) for net in stopped] == wanted
+    for net in stopped:
+        assert net.optimisation.epochs < profile.generalist.optimisation.epochs
+        assert replace(net, optimisation=profile.generalist.optimisation, seed=0) == profile.generalist
     (half,) = (config.assignment.generalist for config in section["half"])
     assert half.data.cases == pytest.approx(profile.generalist.data.cases / 2)
     assert replace(half, data=profile.generalist.data) == profile.generalist
@@ -115,6 +115,14 @@ def test_comparisons_vary_one_setting(profile: SpecialistProfile) -> None:
     for config in section["glyphs"]:
         net = config.assignment.generalist
         assert (net.data.name, net.mirror, config.assignment.size) == ("glyphs", False, profile.glyph_size)
+
+
+def test_the_generalist_trained_longer_sees_as_many_pictures_as_generalist_and_specialists() -> None:
+    net, longer = PAPER.generalist, specialist_plans.trained_longer(PAPER)
+    assert replace(longer, optimisation=net.optimisation) == net
+    cases, special = net.data.cases, PAPER.size * net.data.cases / net.data.classes
+    seen = cases * net.optimisation.epochs + PAPER.number * PAPER.specialist.epochs * 2 * special
+    assert longer.optimisation.epochs * cases == pytest.approx(seen, rel=0.02)
 
 
 @every_profile
@@ -160,27 +168,37 @@ def test_mixtures_and_rivals_see_as_many_pictures() -> None:
 
 
 @every_profile
-def test_students_and_their_controls_start_alike_and_take_as_many_steps(profile: SpecialistProfile) -> None:
-    section = distilled(profile)
+def test_students_differ_from_their_controls_in_their_targets_alone(profile: SpecialistProfile) -> None:
+    section, net = distilled(profile), profile.generalist
     nets = {c.first.seed: c for c in section5(profile)["specialists"]}
     for name, configs in section.items():
         for config in configs:
             assert config.generalist == nets[config.seed].assignment.generalist
-            assert config.held_out == (name == "held out")
-            assert replace(config.optimisation, jitter=profile.distilled.jitter) == profile.distilled
-            assert config.optimisation.jitter == profile.generalist.optimisation.jitter
-            if name == "hard":
+            assert (config.held_out, config.continued) == (name == "held out", name.startswith("continued"))
+            assert config.weight_decay == net.weight_decay
+            if name == "continued hard":
                 assert config.targets is None
             else:
                 assert config.targets.combination == nets[config.seed]
-                assert config.targets.n == (0 if name == "p" else 1)
-    for name in ("q", "p", "hard"):
+                assert config.targets.n == (0 if name == "p" else profile.distilled_n)
+    for name in ("q", "p"):
         assert [config.seed for config in section[name]] == list(range(profile.distilled_seeds))
-    assert [config.seed for config in section["held out"]] == list(range(profile.held_out_seeds))
-    assert max(profile.held_out_seeds, profile.distilled_seeds) <= profile.seeds
-    assert {c.temperature for name in ("q", "p", "hard", "held out") for c in section[name]} == {1}
+        assert {config.optimisation for config in section[name]} == {net.optimisation}
+        assert {config.temperature for config in section[name]} == {profile.distilled_at}
+    assert profile.distilled_seeds <= profile.seeds
+    for n in (profile.distilled_n, 0):
+        assert section["q" if n else "p"][0] == replace(section["q"][0], targets=replace(section["q"][0].targets, n=n))
+    # The trials are all as brief as their control on hard targets.
+    trials = [*section["temperature"], *section["held out"]]
+    control = specialist_plans.brief_generalist(profile)
+    assert replace(control, optimisation=net.optimisation) == net
+    assert {config.optimisation for config in trials} == {control.optimisation}
+    assert control in {config.assignment.generalist for config in section5(profile)["early"]}
     assert [c.temperature for c in section["temperature"]] == list(profile.temperatures)
-    assert {replace(c, temperature=1.0) for c in section["temperature"]} == {section["q"][0]}
+    assert profile.distilled_at in profile.temperatures
+    ((soft,), (hard,)) = section["continued q"], section["continued hard"]
+    assert hard == replace(soft, targets=None, temperature=1.0)
+    assert replace(soft.optimisation, jitter=profile.longer.jitter) == profile.longer
 
 
 @every_profile
@@ -271,7 +289,7 @@ def test_records_live_beside_each_other_under_the_profiles_name(
 # Measurements
 
 
-PROFILE = replace(SMOKE, name="made up", seeds=3, distilled_seeds=3, held_out_seeds=2, number=3, mixture_seeds=1)
+PROFILE = replace(SMOKE, name="made up", seeds=3, distilled_seeds=3, number=3, mixture_seeds=1)
 N_OF_CASES = 1000
 
 
@@ -326,6 +344,7 @@ class MadeUp:
             written["specialists", config] = outcome([rows(0), rows(1, fixed=20, broken=10)])
             for index in range(number):
                 written["specialists", replace(config.first, index=index)] = member()
+        written["generalists", specialist_plans.trained_longer(plan)] = net | {"pictures_seen": 2000}
         for config in chain.from_iterable(soft_specialists(plan).values()):
             written["specialists", config] = member()
         for config in chain.from_iterable((mixtures(plan) | distilled(plan)).values()):
@@ -429,18 +448,33 @@ def test_regimes_by_hand(made_up: MadeUp) -> None:
     (half,) = section["half"]
     made_up.say([half], lambda c, n: outcome([rows(0, before=200, fixed=40, broken=10), rows(1, before=200)]))
     made_up.say([half.assignment.generalist], lambda c, n: {"accuracy": 40.0, "fit_accuracy": 99.0})
+    nets = [config.assignment.generalist for config in section["early"]]
+    made_up.say(nets, lambda c, n: {"accuracy": 50.0 + 10 * n, "fit_accuracy": 60.0 + 10 * n})
+    made_up.say(section["early"], lambda c, n: outcome([rows(0, fixed=10 * (n + 1)), rows(1)]))
     found = made_up.write().regimes().set_index("regime")
-    assert found.index.tolist() == ["full", "early", "half", *["glyphs"] * len(PROFILE.glyphs)]
+    assert found.index.tolist() == ["specialists", "early", "half", *["glyphs"] * len(PROFILE.glyphs)]
     row = found.loc["half"]
-    assert (row["fit"], row["alone"], row["pictures"]) == (99, 40, PROFILE.half.data.cases)
+    assert (row["seeds"], row["fit"], row["alone"], row["pictures"]) == (1, 99, 40, PROFILE.half.data.cases)
     gain = changed(40, 10, 1000)
     assert (row["mean"], row["low"], row["high"]) == interval(gain)
     assert row["relative"] == pytest.approx(7.5)
     assert (row["relative_low"], row["relative_high"]) == pytest.approx((2.5 * gain.low, 2.5 * gain.high))
-    assert found.loc["early", "seen"] == PROFILE.early[0]
-    assert found.loc["full", "mean"] == pytest.approx(1)
+    row = found.loc["early"]  # three seeds: the interval is over these
+    assert (row["seeds"], row["seen"], row["fit"], row["alone"]) == (3, PROFILE.early[0], 70, 60)
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx(interval(estimate([1, 2, 3])))
+    wanted = interval(estimate([100 * 1 / 50, 100 * 2 / 60, 100 * 3 / 70]))
+    assert (row["relative"], row["relative_low"], row["relative_high"]) == pytest.approx(wanted)
+    assert found.loc["specialists", ["mean", "seeds"]].tolist() == pytest.approx([1, 3])
     assert found.loc["glyphs", "seen"].tolist() == [net.optimisation.epochs for net in PROFILE.glyphs]
-    assert made_up.runs.regimes(n=2).set_index("regime").loc["full", "mean"] == pytest.approx(3)
+    assert made_up.runs.regimes(n=2).set_index("regime").loc["specialists", "mean"] == pytest.approx(3)
+
+
+def test_the_control_is_compared_with_its_own_seed(made_up: MadeUp) -> None:
+    longer = specialist_plans.trained_longer(PROFILE)
+    made_up.say([longer], lambda c, n: {"accuracy": 81.5})
+    made_up.say(section5(PROFILE)["specialists"], lambda c, n: outcome([rows(0, fixed=10 * n + 20), rows(1)]))
+    found = made_up.write().trained_longer()
+    assert found == {"epochs": longer.optimisation.epochs, "accuracy": 81.5, "generalist": 80, "combined": 82}
 
 
 def test_calibration_has_a_row_per_specialist(made_up: MadeUp) -> None:
@@ -514,23 +548,24 @@ def test_against_mixture_is_paired_by_seed(made_up: MadeUp) -> None:
 
 
 def test_gain_kept_is_paired_by_seed(made_up: MadeUp) -> None:
+    # The combination's accuracy at n = 3 is 4 points above what is said of n = 1.
     made_up.say(section5(PROFILE)["specialists"], lambda c, n: outcome([rows(0), rows(1, fixed=20 * (n + 1))]))
     plan = distilled(PROFILE)
     made_up.say(plan["temperature"], lambda c, n: {"accuracy": 50.0 + c.temperature})
-    made_up.say(plan["q"], lambda c, n: {"accuracy": 82.0 + n})
-    made_up.say(plan["p"], lambda c, n: {"accuracy": 81.5 + n})
-    made_up.say(plan["hard"], lambda c, n: {"accuracy": 81.0 + n / 2})
-    made_up.say(plan["held out"], lambda c, n: {"accuracy": 83.0 + n})
+    made_up.say(plan["q"], lambda c, n: {"accuracy": 82.0 + n, "held_out_accuracy": 70.0 + n})
+    made_up.say(plan["p"], lambda c, n: {"accuracy": 81.0 + n / 2})
+    made_up.say([specialist_plans.brief_generalist(PROFILE)], lambda c, n: {"accuracy": 40.0})
     runs = made_up.write()
     table = runs.distilled()
-    assert table[table["name"] == "q"]["combined"].tolist() == pytest.approx([82, 84, 86])
+    students = table[table["name"] == "q"]
+    assert students["combined"].tolist() == pytest.approx([86, 88, 90])
+    assert students["held_out"].tolist() == [70, 71, 72]
     assert set(table["generalist"]) == {80.0}
-    assert interval(gain_kept(runs)) == pytest.approx(interval(estimate([25, 37.5, 50])))
-    assert gain_kept(runs, "p").values == pytest.approx((12.5, 25, 37.5))
-    assert gain_kept(runs, "q", "p").values == pytest.approx((12.5, 12.5, 12.5))
-    assert gain_kept(runs, "held out").values == pytest.approx((50, 62.5))  # those of the seeds that there are
-    same = table[(table["name"] == "temperature") & (table["temperature"] == 1)]
-    assert same["accuracy"].tolist() == [82]
+    assert interval(gain_kept(runs)) == pytest.approx(interval(estimate([100 / 8, 150 / 8, 200 / 8])))
+    assert gain_kept(runs, "generalist").values == pytest.approx((200 / 8, 300 / 8, 400 / 8))
+    trials = table[table["name"] == "temperature"].set_index("temperature")["accuracy"]
+    assert trials.to_dict() == {value: 50 + value for value in PROFILE.temperatures}
+    assert runs.brief_control()["accuracy"] == 40
 
 
 def test_table_has_a_row_per_claim(made_up: MadeUp) -> None:
@@ -581,8 +616,9 @@ def test_verdict_on_the_relative_gain(fixed: int, verdict: str, made_up: MadeUp)
     assert found.loc["specialists.more_is_better", "verdict"] == steeper
 
 
-@pytest.mark.parametrize(("kept", "verdict"), [(0.8, "reproduced"), (0.3, "partly"), (-0.5, "not reproduced")])
+@pytest.mark.parametrize(("kept", "verdict"), [(4.0, "reproduced"), (1.0, "partly"), (-0.5, "not reproduced")])
 def test_verdict_on_the_gain_kept(kept: float, verdict: str, made_up: MadeUp) -> None:
+    # Specialists gain 5 points at n = 3.
     made_up.say(distilled(PROFILE)["q"], lambda c, n: {"accuracy": 80.0 + kept})
     made_up.write()
     found = specialist_headline.table(PROFILE, "06").set_index("id")
@@ -592,7 +628,7 @@ def test_verdict_on_the_gain_kept(kept: float, verdict: str, made_up: MadeUp) ->
 def test_missing_records_name_the_command_that_makes_them(made_up: MadeUp) -> None:
     with pytest.raises(StoreError, match=r"is missing: run \./run_all\.sh made up"):
         specialist_headline.table(PROFILE)
-    assert isinstance(distilled(PROFILE)["hard"][0], Distilled)
+    assert isinstance(distilled(PROFILE)["q"][0], Distilled)
 
 
 # The interval of a change

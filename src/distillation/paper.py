@@ -94,5 +94,11 @@ CLAIMS = MappingProxyType(
         "reg.hard3.frame_accuracy": ("hard targets, 3 % of the data, stopped early", "percent"),
         "reg.soft3.frame_accuracy": ("soft targets, 3 % of the data", "percent"),
         "reg.soft3.recovered": ("soft targets, 3 %: share of the lost accuracy recovered", "percent"),
+        "open.soft_specialists": (
+            "least data: full softmax and soft targets less dustbin, special-class accuracy",
+            "percent",
+        ),
+        "open.moe": ("generalist and specialists less a mixture of experts, accuracy", "percent"),
+        "open.distil_back": ("distilled back into one net: share of the specialists' gain kept", "percent"),
     }
 )

@@ -35,7 +35,7 @@ def headline_csv(folder: Path) -> Path:
     sections = (
         headline.table(plans.profile("paper")),
         speech_headline.table(speech_plans.speech_profile("paper")),
-        specialist_headline.table(specialist_plans.specialist_profile("paper"), "04"),
+        specialist_headline.table(specialist_plans.specialist_profile("paper")),
     )
     table = pd.concat(sections, ignore_index=True)
     for column in ("ours", "low", "high"):

@@ -3,6 +3,7 @@
 from distillation import examples, plans, specialist_examples, specialist_plans, speech_examples, speech_plans
 from distillation.experiments import (
     alignment,
+    generalists,
     gradients,
     inference_time,
     mnist,
@@ -69,6 +70,8 @@ def reproduce_specialists(profile_name: str, notebook: str, train: bool) -> Spec
         if notebook == "04":
             online = [config for config in specialist_plans.online(profile) if not store.has(config)]
             specialists.prepare(online, store, name="on-line clusters")
+            longer = [specialist_plans.trained_longer(profile)]
+            sweep(generalists.run, longer, profile.store("generalists"), name="a generalist trained longer")
             sweep(inference_time.run, [profile.inference], profile.store("inference_time"), name="inference time")
             if not specialist_examples.PictureExamples.path(profile).exists():
                 _examples(profile)
@@ -89,6 +92,8 @@ def _open_questions(profile: specialist_plans.SpecialistProfile) -> None:
         assignments = [config.assignment for config in configs if not profile.store("specialists").has(config)]
         specialists.prepare(assignments, profile.store("specialists"), name=softmax)
         sweep(specialists.run, configs, profile.store("specialists"), name=f"specialists, {softmax} softmax")
+    control = [specialist_plans.brief_generalist(profile)]
+    sweep(generalists.run, control, profile.store("generalists"), name="a generalist trained briefly")
     rest = specialist_plans.mixtures(profile) | specialist_plans.distilled(profile)
     for number, (name, configs) in enumerate(rest.items(), 1):
         open_questions.run_all(configs, profile.store("open_questions"), name=f"{number}/{len(rest)} {name}")

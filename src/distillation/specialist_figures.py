@@ -41,11 +41,12 @@ NEEDS = {
     "mixture": "all others' outputs, in every step",
 }
 STUDENT_NAMES = {
-    "combined": "with\nspecialists",
-    "q": "one net\non q",
-    "held out": "one net on q,\nheld-out too",
-    "p": "one net\non its own p",
-    "hard": "one net on\nhard targets",
+    "combined": "generalist and specialists",
+    "q": "student of q",
+    "p": "student of p",
+    "held out": "student of q, held-out pictures too",
+    "continued q": "the generalist, on q",
+    "continued hard": "the generalist, on hard targets",
 }
 
 
@@ -208,7 +209,7 @@ def intervals(axes: Axes, found: pd.DataFrame, names: str, by: str) -> None:
 def regime_name(row: pd.Series) -> str:
     """A generalist's regime in words."""
     times = "once" if row["seen"] == 1 else f"{row['seen']} times"
-    kind = {"full": "", "early": ", stopped early", "half": ", half the data", "glyphs": ""}[row["regime"]]
+    kind = {"specialists": "", "early": ", stopped early", "half": ", half the data", "glyphs": ""}[row["regime"]]
     return f"{row['dataset']}, {row['pictures']:,} pictures {times}{kind}"
 
 
@@ -228,6 +229,7 @@ def regimes_table(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "generalist": [regime_name(row) for _, row in found.iterrows()],
+            "seeds": found["seeds"].astype(str),
             "training accuracy, %": [f"{value:.1f}" for value in found["fit"]],
             "test accuracy, %": [f"{value:.1f}" for value in found["alone"]],
             "gain, points": [

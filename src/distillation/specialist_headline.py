@@ -1,6 +1,6 @@
 """Sections 5 to 8: the finished runs as tables, what is measured on them, and the rows of headline.csv."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -112,36 +112,59 @@ class SpecialistRuns:
         return pd.DataFrame(rows)
 
     def regimes(self, n: int = 1) -> pd.DataFrame:
-        """How far a generalist is from having exhausted its data, and what specialists add to it.
+        """How far a generalist is from having exhausted its data, and what specialists add to it, a row per regime.
 
-        regime, fit (accuracy on its training pictures), alone, seen (times it saw each), and the gain in points with
-        its interval over test pictures: mean, low, high; relative: the gain in percent of `alone`.
+        regime (as in `specialist_plans.section5`), seeds, fit (accuracy on its training pictures), alone, seen (times
+        it saw each), and the gain in points with its interval over seeds, or over test pictures where there is but one
+        seed: mean, low, high; relative: the gain in percent of `alone`.
         """
-        named = {"full": self.combinations("specialists")[:1]}
-        named |= {name: self.combinations(name) for name in ("early", "half", "glyphs")}
         rows = []
-        for name, configs in named.items():
-            for config in configs:
-                net = config.assignment.generalist
-                alone = self.metrics("generalists", net)
-                gain = _gain(_by_kl(self.metrics("specialists", config)["test"], n))
-                rows.append(
-                    {
-                        "regime": name,
-                        "dataset": net.data.name,
-                        "pictures": net.data.cases,
-                        "seen": net.optimisation.epochs,
-                        "fit": alone["fit_accuracy"],
-                        "alone": alone["accuracy"],
-                        "mean": gain.mean,
-                        "low": gain.low,
-                        "high": gain.high,
-                        "relative": 100 * gain.mean / alone["accuracy"],
-                        "relative_low": 100 * gain.low / alone["accuracy"],
-                        "relative_high": 100 * gain.high / alone["accuracy"],
-                    }
-                )
+        for name in ("specialists", "early", "half", "glyphs"):
+            configs = self.combinations(name)
+            for net in dict.fromkeys(replace(config.assignment.generalist, seed=0) for config in configs):
+                like = [config for config in configs if replace(config.assignment.generalist, seed=0) == net]
+                rows.append({"regime": name} | self._regime(like, n))
         return pd.DataFrame(rows)
+
+    def _regime(self, configs: list[Combination], n: int) -> dict:
+        net = configs[0].assignment.generalist
+        nets = pd.DataFrame([self.metrics("generalists", config.assignment.generalist) for config in configs])
+        gains = [_gain(_by_kl(self.metrics("specialists", config)["test"], n)) for config in configs]
+        gain = relative = gains[0]
+        scale = 100 / nets["accuracy"].mean()
+        if len(gains) > 1:
+            gain = estimate([each.mean for each in gains])
+            relative = estimate([each.mean for each in gains] / nets["accuracy"])
+            scale = 100
+        return {
+            "seeds": len(configs),
+            "dataset": net.data.name,
+            "pictures": net.data.cases,
+            "seen": net.optimisation.epochs,
+            "fit": nets["fit_accuracy"].mean(),
+            "alone": nets["accuracy"].mean(),
+            "mean": gain.mean,
+            "low": gain.low,
+            "high": gain.high,
+            "relative": scale * relative.mean,
+            "relative_low": scale * relative.low,
+            "relative_high": scale * relative.high,
+        }
+
+    def trained_longer(self) -> dict:
+        """The control of section 5: epochs, test accuracy in percent, and its seed's without and with specialists."""
+        net = specialist_plans.trained_longer(self.profile)
+        first = self.headline().iloc[0]
+        return {
+            "epochs": net.optimisation.epochs,
+            "accuracy": self.metrics("generalists", net)["accuracy"],
+            "generalist": first["alone"],
+            "combined": first["accuracy"],
+        }
+
+    def brief_control(self) -> dict:
+        """Section 8: the metrics of a generalist trained as briefly as the trial students."""
+        return self.metrics("generalists", specialist_plans.brief_generalist(self.profile))
 
     def calibration(self) -> pd.DataFrame:
         """One row per specialist: the share of other classes among held-out pictures, and mean dustbin probability.
@@ -226,14 +249,19 @@ class SpecialistRuns:
         )
 
     def distilled(self) -> pd.DataFrame:
-        """Section 8, a row per student: name, seed, temperature, accuracy, those of generalist and combination."""
-        before = self.headline().set_index("seed")
+        """Section 8, a row per student: name, seed, temperature, accuracies on test and held-out pictures, in percent.
+
+        held_out: NaN where these are trained on; generalist, combined: of the same seed's generalist alone and with
+        specialists, at the students' n.
+        """
+        before = self.headline(n=self.profile.distilled_n).set_index("seed")
         rows = []
         for name, configs in specialist_plans.distilled(self.profile).items():
             for config in configs:
-                accuracy = self.metrics("open_questions", config)["accuracy"]
+                metrics = self.metrics("open_questions", config)
                 alone, combined = before.loc[config.seed, ["alone", "accuracy"]]
-                row = {"name": name, "seed": config.seed, "temperature": config.temperature, "accuracy": accuracy}
+                row = {"name": name, "seed": config.seed, "temperature": config.temperature}
+                row |= {"accuracy": metrics["accuracy"], "held_out": metrics.get("held_out_accuracy", float("nan"))}
                 rows.append(row | {"generalist": alone, "combined": combined})
         return pd.DataFrame(rows)
 
@@ -267,13 +295,17 @@ def against_mixture(runs: SpecialistRuns, mixture: str = "mixture, continued") -
     return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
 
 
-def gain_kept(runs: SpecialistRuns, name: str = "q", control: str = "hard") -> Estimate:
-    """What students have over the control, in percent of the specialists' mean gain over the generalist, per seed."""
+def gain_kept(runs: SpecialistRuns, control: str = "p") -> Estimate:
+    """What students of q have over a control, in percent of the specialists' mean gain over the generalist, per seed.
+
+    control: "p", students of the generalist's own distribution, or "generalist".
+    """
     found = runs.distilled()
-    pivot = found.pivot_table(index="seed", columns="name", values="accuracy")
+    found = found[found["name"].isin(["q", "p"])]
+    pivot = found.pivot(index="seed", columns="name", values="accuracy")
     before = found.groupby("seed")[["generalist", "combined"]].first()
     gain = (before["combined"] - before["generalist"]).mean()
-    return estimate((100 * (pivot[name] - pivot[control]) / gain).dropna())
+    return estimate(100 * (pivot["q"] - pivot.join(before)[control]) / gain)
 
 
 def table(profile: SpecialistProfile, notebook: str | None = None) -> pd.DataFrame:

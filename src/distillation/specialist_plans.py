@@ -27,12 +27,13 @@ class SpecialistProfile:
     """Sizes and seeds of sections 5 to 8.
 
     generalist: seed 0 of it; number, size, specialist: the specialists, how many, their classes, and their training.
-    methods: other ways to assign classes, tried with seed 0.  early: epochs of generalists that were stopped early (of
-    their own schedule); half: a generalist with half the data; glyphs: generalists that see as many glyphs, fewer or
-    more different ones; glyph_size: classes of their specialists.  shares: of the special pictures (section 6.1), for
-    the first `few` specialists.  mixture, mixture_seeds: trained from nothing; continued: from the generalist;
-    rivals: number and size of the specialists that are compared with the mixture.  temperatures, distilled,
-    distilled_seeds, held_out_seeds: section 8.
+    methods: other ways to assign classes, tried with seed 0. early: epochs of generalists, one per seed, that were
+    stopped early (of their own schedule); half: a generalist with half the data; glyphs: generalists that see as many
+    glyphs, fewer or more different ones; glyph_size: classes of their specialists. shares: of the special pictures
+    (section 6.1), for the first `few` specialists. mixture, mixture_seeds: trained from nothing; continued: from the
+    generalist; rivals: number and size of the specialists that are compared with the mixture. temperatures, brief:
+    of section 8's trials, and their epochs; distilled_at, distilled_n, distilled_seeds: temperature, n and number of
+    its students; longer: training of nets that start as the generalist.
     """
 
     name: str
@@ -53,9 +54,11 @@ class SpecialistProfile:
     continued: Optimisation
     rivals: tuple[int, int]
     temperatures: tuple[float, ...]
-    distilled: Optimisation
+    brief: int
+    distilled_at: float
+    distilled_n: int
     distilled_seeds: int
-    held_out_seeds: int
+    longer: Optimisation
     inference: InferenceTime
 
     @property
@@ -92,7 +95,7 @@ PAPER = SpecialistProfile(
     number=20,
     size=10,
     specialist=_training(3, 0.03),
-    methods=("superclasses", "random"),
+    methods=("confusion", "superclasses", "random"),
     early=(5,),
     half=replace(_PAPER_GENERALIST, data=Data(cases=22_500)),
     glyphs=tuple(
@@ -100,15 +103,17 @@ PAPER = SpecialistProfile(
     ),
     glyph_size=25,
     shares=(1.0, 0.2, 0.04),
-    few=4,
+    few=8,
     mixture=_training(6, 0.1),
     mixture_seeds=1,
     continued=_training(1, 0.03),
     rivals=(4, 25),
     temperatures=(1, 2, 4),
-    distilled=_training(3, 0.03),
+    brief=5,
+    distilled_at=2,  # the best of these on the first generalist's held-out pictures
+    distilled_n=3,  # likewise
     distilled_seeds=3,
-    held_out_seeds=3,
+    longer=_training(8, 0.05),
     inference=InferenceTime(),
 )
 
@@ -124,7 +129,7 @@ QUICK = dataclasses.replace(
     number=6,
     size=6,
     specialist=_training(2, 0.03),
-    methods=("superclasses", "random"),
+    methods=("confusion", "superclasses", "random"),
     early=(2,),
     half=replace(_QUICK_GENERALIST, data=Data(classes=25, cases=5_625, test=2_500)),
     glyphs=tuple(_glyphs(_QUICK_GENERALIST, 100, cases, epochs, 2_000) for cases, epochs in ((2_700, 12), (32_400, 1))),
@@ -134,9 +139,9 @@ QUICK = dataclasses.replace(
     mixture=_training(2, 0.1),
     rivals=(2, 10),
     temperatures=(1, 2),
-    distilled=_training(2, 0.03),
+    brief=2,
     distilled_seeds=2,
-    held_out_seeds=1,
+    longer=_training(2, 0.05),
     inference=InferenceTime(images=1_000),
 )
 
@@ -160,7 +165,8 @@ SMOKE = dataclasses.replace(
     mixture=_training(1, 0.1, jitter=2, batch_size=64),
     continued=_training(1, 0.03, jitter=2, batch_size=64),
     rivals=(2, 8),
-    distilled=_training(1, 0.03, jitter=2, batch_size=64),
+    brief=1,
+    longer=_training(1, 0.05, jitter=2, batch_size=64),
     inference=InferenceTime(images=200),
 )
 
@@ -185,6 +191,23 @@ def generalist(profile: SpecialistProfile, seed: int = 0) -> Generalist:
     return replace(profile.generalist, seed=seed)
 
 
+def trained_for(net: Generalist, epochs: int) -> Generalist:
+    """The same net with another number of epochs."""
+    return replace(net, optimisation=replace(net.optimisation, epochs=epochs))
+
+
+def trained_longer(profile: SpecialistProfile) -> Generalist:
+    """The first generalist if it saw as many pictures as it and all its specialists together: the control."""
+    net = generalist(profile)
+    special = 2 * profile.size / net.data.classes  # of the pictures, in an epoch of a specialist
+    return trained_for(net, net.optimisation.epochs + round(profile.number * profile.specialist.epochs * special))
+
+
+def brief_generalist(profile: SpecialistProfile) -> Generalist:
+    """The first generalist, trained as briefly as the trials of section 8: their control."""
+    return trained_for(generalist(profile), profile.brief)
+
+
 def assignment(profile: SpecialistProfile, of: Generalist, **changes) -> Assignment:
     """Which classes that generalist's specialists take."""
     settings = {"number": profile.number, "size": profile.size, "seed": of.seed}
@@ -200,7 +223,7 @@ def combination(profile: SpecialistProfile, of: Generalist, **changes) -> Combin
 def section5(profile: SpecialistProfile) -> dict[str, list[Combination]]:
     """The runs of notebook 04, by question."""
     nets = [generalist(profile, seed) for seed in range(profile.seeds)]
-    early = [replace(nets[0], optimisation=replace(nets[0].optimisation, epochs=epochs)) for epochs in profile.early]
+    early = [trained_for(net, epochs) for epochs in profile.early for net in nets]
     return {
         "specialists": [combination(profile, net) for net in nets],
         "methods": [combination(profile, nets[0], method=method) for method in profile.methods],
@@ -269,23 +292,31 @@ def rivals(profile: SpecialistProfile) -> list[Combination]:
 def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
     """Section 8: one net from the generalist and its specialists, and its controls.
 
-    "temperature": one seed per temperature; "q": at temperature 1; "p": on the generalist's own distribution; "hard":
-    on hard targets; "held out": q also on the held-out pictures.
+    "q": trained from nothing like the generalist, at the profile's temperature; "p": on the generalist's own
+    distribution.  Trials with one seed: "temperature": briefly, at each temperature; "held out": briefly, also on the
+    held-out pictures; "continued q", "continued hard": nets that start as the generalist.
     """
 
-    def student(seed: int, n: int | None = 1, **changes) -> Distilled:
+    def student(seed: int, **changes) -> Distilled:
         net = generalist(profile, seed)
-        targets = None if n is None else SoftTargets(combination(profile, net), n)
-        training = replace(profile.distilled, jitter=net.optimisation.jitter)
-        return Distilled(net, targets, optimisation=training, seed=seed, **changes)
+        targets = SoftTargets(combination(profile, net), profile.distilled_n)
+        settings = {"temperature": profile.distilled_at, "optimisation": net.optimisation} | changes
+        return Distilled(net, targets, weight_decay=net.weight_decay, seed=seed, **settings)
+
+    def on_own(config: Distilled) -> Distilled:
+        return replace(config, targets=replace(config.targets, n=0))
 
     seeds = range(profile.distilled_seeds)
+    briefly = brief_generalist(profile).optimisation
+    longer = replace(profile.longer, jitter=briefly.jitter)
+    continued = student(0, continued=True, optimisation=longer)
     return {
-        "temperature": [student(0, temperature=t) for t in profile.temperatures],
         "q": [student(seed) for seed in seeds],
-        "p": [student(seed, n=0) for seed in seeds],
-        "hard": [student(seed, n=None) for seed in seeds],
-        "held out": [student(seed, held_out=True) for seed in range(profile.held_out_seeds)],
+        "p": [on_own(student(seed)) for seed in seeds],
+        "temperature": [student(0, temperature=value, optimisation=briefly) for value in profile.temperatures],
+        "held out": [student(0, held_out=True, optimisation=briefly)],
+        "continued q": [continued],
+        "continued hard": [replace(continued, targets=None, temperature=1.0)],
     }
 
 
@@ -295,7 +326,7 @@ def section5_runs(profile: SpecialistProfile) -> dict[str, set]:
     assignments = {config.assignment for config in combinations} | set(online(profile))
     members = {member for config in combinations for member in config.members(profile.store("specialists"))}
     return {
-        "generalists": {assignment.generalist for assignment in assignments},
+        "generalists": {assignment.generalist for assignment in assignments} | {trained_longer(profile)},
         "specialists": combinations | assignments | members,
         "inference_time": {profile.inference},
     }
@@ -308,6 +339,7 @@ def open_question_runs(profile: SpecialistProfile) -> dict[str, set]:
     members |= {config for runs in soft_specialists(profile).values() for config in runs}
     rest = {config for runs in (mixtures(profile) | distilled(profile)).values() for config in runs}
     return {
+        "generalists": {brief_generalist(profile)},
         "specialists": combinations | {config.assignment for config in combinations} | members,
         "open_questions": rest
         | {config.targets for config in rest if isinstance(config, Distilled) and config.targets},

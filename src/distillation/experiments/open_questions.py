@@ -31,6 +31,7 @@ from distillation.training import Optimisation, device, logits_of, train
 
 # Raise this number whenever the code would give other results: records of other recipes are never shown.
 RECIPE = 1
+UNLABELLED = -100  # as the label of a held-out picture: cross_entropy passes it over
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,20 @@ class SoftTargets:
 
 @dataclass(frozen=True)
 class Distilled:
-    """A net that starts as the generalist and is trained on soft targets, or, the control, as long on hard ones.
+    """A net like the generalist, trained from nothing on soft targets.
 
-    targets: None for hard targets.  held_out: the transfer set is the held-out pictures, too (soft targets need no
-    labels, and the generalist was not trained on these).
+    targets: None for hard targets alone.  hard_weight: of the hard targets beside soft ones (by default half as heavy
+    as these, as in section 4).  held_out: the transfer set is the held-out pictures, too (soft targets need no labels,
+    and the generalist was not trained on these).  continued: it starts as the generalist.
     """
 
     generalist: Generalist
     targets: SoftTargets | None = None
     temperature: float = 1.0
+    hard_weight: float = 1 / 3
     held_out: bool = False
-    optimisation: Optimisation = Optimisation(epochs=5, batch_size=128, learning_rate=0.05, jitter=4)
+    continued: bool = False
+    optimisation: Optimisation = Optimisation(epochs=25, batch_size=128, learning_rate=0.1, jitter=4)
     weight_decay: float = 5e-4
     seed: int = 0
     threads: int = 1
@@ -192,7 +196,7 @@ def combined_on(config: SoftTargets, generalist: Tensor, pictures: Tensor, split
                 generalist[chunk],
                 [Answer(answer.subset, answer.log_probabilities[chunk]) for answer in answers],
                 active[chunk],
-                tolerance=1e-6,
+                tolerance=1e-4,
             )
             for chunk in chunks
         ]
@@ -202,7 +206,8 @@ def combined_on(config: SoftTargets, generalist: Tensor, pictures: Tensor, split
 def _distil(config: Distilled, store: Store) -> dict:
     split = load(config.generalist.data)
     torch.manual_seed(config.seed)
-    model = generalists.restore(config.generalist, generalist_store(store))
+    start = config.generalist
+    model = generalists.restore(start, generalist_store(store)) if config.continued else generalists.build(start, split)
     cases = torch.cat([split.fit, split.held_out]) if config.held_out else split.fit
     history = train(
         model,
@@ -219,8 +224,10 @@ def _distil(config: Distilled, store: Store) -> dict:
 
 
 def loss_of(config: Distilled, split: Split, store: Store) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss over (logits, training indices).  Raises ValueError for held-out pictures with hard targets."""
-    labels = split.pictures.train_labels.to(device())
+    """The loss over (logits, training indices).  Raises ValueError for held-out pictures with hard targets alone."""
+    labels = split.pictures.train_labels.clone()
+    labels[split.held_out] = UNLABELLED
+    labels = labels.to(device())
     if config.targets is None:
         if config.held_out:
             raise ValueError("Held-out pictures have no hard targets to train on: give soft targets.")
@@ -231,5 +238,5 @@ def loss_of(config: Distilled, split: Split, store: Store) -> Callable[[Tensor, 
         soft[cases] = objectives.soften(found[part].clamp(min=1e-12).log(), config.temperature)
     soft = soft.to(device())
     return lambda logits, index: objectives.distillation_loss(
-        logits, soft[index], None, temperature=config.temperature, hard_weight=0.0
+        logits, soft[index], labels[index], temperature=config.temperature, hard_weight=config.hard_weight
     )
