@@ -65,11 +65,12 @@ def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False) -> 
 
 
 def environment() -> dict:
-    """What a record says about the machine: device, processor's bf16 units, versions, peak memory in MB, commit."""
+    """What a record says about the machine: device, processor, its bf16 units, versions, peak memory in MB, commit."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "device": device().type,
         "matrix_units": device().type == "cpu" and torch.cpu._is_amx_tile_supported(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
         "python": platform.python_version(),
@@ -86,6 +87,17 @@ def _jobs() -> int:
     if given := os.environ.get("DISTILLATION_JOBS"):
         return int(given)
     return (os.cpu_count() or 1) if device().type == "cpu" else 1
+
+
+@cache
+def _processor() -> str:
+    """The processor's name: runs on another one may differ in their last digits."""
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
 
 
 @cache

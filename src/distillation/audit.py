@@ -1,0 +1,328 @@
+"""Run published results again from nothing and compare: the back of `./run_all.sh verify`."""
+
+import argparse
+import dataclasses
+import math
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from distillation import plans, specialist_plans, speech_plans
+from distillation.datasets.common import DataError
+from distillation.experiments import alignment, generalists, gradients, mnist, open_questions, specialists, speech
+from distillation.store import Store, StoreError
+from distillation.sweep import sweep
+
+PAPER = plans.profile("paper")
+SPEECH = speech_plans.speech_profile("paper")
+PICTURES = specialist_plans.specialist_profile("paper")
+RECIPES = specialist_plans.RECIPES | {
+    "mnist": mnist.RECIPE,
+    "gradients": gradients.RECIPE,
+    "alignment": alignment.RECIPE,
+    "speech": speech.RECIPE,
+}
+TIMES = ("seconds", "real_time_factor")  # what no second run gives again
+DESCRIPTION = """\
+Run published records again from nothing, in a temporary folder, and compare them with results/paper/records.
+
+  ./run_all.sh verify [N] [--cheap]           N records drawn at random (default 3), with all that they start from
+  ./run_all.sh verify --claim ID [--seeds K]  a headline result with K fresh seeds (default 2)
+
+Records of the same machine, threads and versions must be identical; others must lie where a further seed would, as the
+published seeds tell (95 % prediction interval).  The exit status is 1 where one does not.
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A published run: its experiment and configuration."""
+
+    experiment: str
+    config: Any
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a second run gave.  ok: None where it cannot be judged."""
+
+    text: str
+    ok: bool | None
+
+
+def published() -> dict[str, set]:
+    """The configurations of all planned runs of profile paper, by experiment."""
+    nets = {config for runs in (plans.section3(PAPER) | plans.section2(PAPER)).values() for config in runs}
+    nets |= {net for config in nets if isinstance(config, mnist.Student) for net in mnist.members(config.teacher)}
+    sections = speech_plans.section4(SPEECH) | speech_plans.section6(SPEECH)
+    models = {config for runs in sections.values() for config in runs}
+    models |= set(speech.teachers_of(list(models)))
+    found = {"mnist": nets, "gradients": set(plans.gradient_noise(PAPER))}
+    found |= {"speech": models, "alignment": {SPEECH.alignment}}
+    for runs in (specialist_plans.section5_runs(PICTURES), specialist_plans.open_question_runs(PICTURES)):
+        for experiment, configs in runs.items():
+            found[experiment] = found.get(experiment, set()) | configs
+    return found
+
+
+def claims() -> dict[str, list[Run]]:
+    """The headline results that can be run with fresh seeds: the published runs, one per seed."""
+    section3, section4 = plans.section3(PAPER), speech_plans.section4(SPEECH)
+    combined = specialist_plans.section5(PICTURES)["specialists"]
+    found = {
+        **{f"mnist.{name}": ("mnist", section3[name]) for name in ("teacher", "plain", "distilled")},
+        "speech.baseline.frame_accuracy": ("speech", section4["baseline"]),
+        "specialists.baseline.accuracy": ("generalists", [config.assignment.generalist for config in combined]),
+        "specialists.relative_gain": ("specialists", combined),
+    }
+    return {name: [Run(experiment, config) for config in configs] for name, (experiment, configs) in found.items()}
+
+
+def store_of(experiment: str, records: Path | None = None) -> Store:
+    """An experiment's store in a folder of records, by default the published ones."""
+    return Store((records or PAPER.results / "records") / experiment, RECIPES[experiment])
+
+
+def run_again(run: Run, records: Path) -> None:
+    """Run a configuration, and what it starts from, in another folder of records.
+
+    The labels of the speech frames are the published alignment's: it is frozen, as all acoustic models share it.
+    """
+    store, config = store_of(run.experiment, records), run.config
+    if run.experiment == "speech":
+        frozen, copy = store_of("alignment"), store_of("alignment", records)
+        copy.folder.mkdir(parents=True, exist_ok=True)
+        for path_of in (Store.path, Store.tensors_path):
+            shutil.copy(path_of(frozen, SPEECH.alignment), path_of(copy, SPEECH.alignment))
+    if run.experiment == "gradients":
+        teachers = list(mnist.members(config.student.teacher))
+        sweep(mnist.run, teachers, store_of("mnist", records), name="teachers", needs_tensors=True)
+    if isinstance(config, specialists.Specialist):
+        specialists.prepare([config.assignment], store, name="specialist")
+    if isinstance(config, specialists.Assignment):
+        specialists.prepare([config], store, name="assignment")
+    whole = {"mnist": mnist.run_all, "speech": speech.run_all, "open_questions": open_questions.run_all}
+    if isinstance(config, specialists.Combination):
+        specialists.run_all([config], store, name="specialists")
+    elif run.experiment in whole:
+        whole[run.experiment]([config], store, name=run.experiment)
+    else:
+        experiments = {"gradients": gradients, "alignment": alignment, "generalists": generalists}
+        sweep((experiments | {"specialists": specialists})[run.experiment].run, [config], store, name=run.experiment)
+
+
+def main_value(config: Any, metrics: dict) -> float | None:
+    """The one figure of a run that seeds are compared by; None for a run that has none."""
+    if isinstance(config, specialists.Combination):
+        (found,) = [row for row in metrics["test"]["combined"] if row["n"] == 1 and row["by"] == "kl"]
+        return 100 * (found["accuracy"] / metrics["test"]["accuracy"] - 1)
+    if isinstance(config, specialists.Specialist):
+        return metrics["specialist"]["special_accuracy"]
+    names = ("errors", "train_errors", "frame_accuracy", "accuracy", "held_out_accuracy", "rand_index")
+    return next((float(metrics[name]) for name in names if metrics.get(name) is not None), None)
+
+
+def parts_of(config: Any) -> Iterator[Any]:
+    """A configuration and all those inside it: what it starts from."""
+    if dataclasses.is_dataclass(config):
+        yield config
+        for field in dataclasses.fields(config):
+            yield from parts_of(getattr(config, field.name))
+    elif isinstance(config, tuple):
+        for item in config:
+            yield from parts_of(item)
+
+
+def cost(run: Run, of: dict[Any, str]) -> float:
+    """Seconds that a run and all that it starts from took, by the published records.
+
+    of: the experiment of each published configuration.
+    """
+    needed = {part for part in parts_of(run.config) if part in of}
+    for part in list(needed):
+        if isinstance(part, specialists.Combination):
+            needed |= set(part.members(store_of("specialists")))
+    return sum(store_of(of[part]).read(part)["seconds"] for part in needed if part != SPEECH.alignment)
+
+
+def draw(number: int, cheap: bool, random_seed: int | None) -> list[tuple[Run, float]]:
+    """So many published runs at random, with their costs in seconds; cheap: from the cheapest quarter.
+
+    Measurements of time are left out.
+    """
+    found = {name: configs for name, configs in published().items() if name != "inference_time"}
+    of = {config: experiment for experiment, configs in found.items() for config in configs}
+    runs = sorted((Run(experiment, config) for config, experiment in of.items()), key=lambda run: key_of(run))
+    priced = [(run, cost(run, of)) for run in runs]
+    if cheap:
+        priced = sorted(priced, key=lambda pair: pair[1])[: math.ceil(len(priced) / 4)]
+    return random.Random(random_seed).sample(priced, min(number, len(priced)))
+
+
+def key_of(run: Run) -> str:
+    """The run's name: its record's path under results/paper/records."""
+    return f"{run.experiment}/{store_of(run.experiment).key(run.config)}"
+
+
+def timeless(value: Any) -> Any:
+    """Metrics or a history without the times in it."""
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key not in TIMES}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def same_machine(before: dict, after: dict) -> bool:
+    """Whether two records come from the same kind of machine and versions, as far as both say."""
+    names = ("device", "matrix_units", "processor", "torch", "python")
+    return all(before["environment"].get(name) == after["environment"].get(name) for name in names)
+
+
+def without_seeds(config: Any) -> Any:
+    """A configuration as plain data without its seeds: equal for runs that differ by chance alone."""
+    if dataclasses.is_dataclass(config):
+        fields = [field.name for field in dataclasses.fields(config) if field.name not in ("seed", "subset")]
+        return (type(config).__name__, *(without_seeds(getattr(config, name)) for name in fields))
+    return tuple(without_seeds(item) for item in config) if isinstance(config, tuple) else config
+
+
+def prediction_interval(values: list[float], number: int = 1) -> tuple[float, float]:
+    """Where the mean of so many further seeds lies with 95 % probability; infinite for fewer than two values."""
+    if len(values) < 2:
+        return -math.inf, math.inf
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) * math.sqrt(1 / len(values) + 1 / number)
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def judge(before: dict, after: dict, values: tuple[float | None, float | None], siblings: list[float]) -> Verdict:
+    """Compare a published record with its second run.
+
+    values: the main value of either; siblings: those of the published runs that differ by their seeds alone.
+    """
+    identical = all(timeless(before[part]) == timeless(after[part]) for part in ("metrics", "history"))
+    if identical:
+        return Verdict("identical", True)
+    if same_machine(before, after):
+        return Verdict("DIFFERS on the same machine and versions", False)
+    low, high = prediction_interval(siblings)
+    if None in values or math.isinf(low):
+        return Verdict("differs on another machine; no other seeds to judge it by", None)
+    if low <= values[1] <= high:
+        return Verdict(f"within {low:.4g} to {high:.4g}, as another seed", True)
+    return Verdict(f"OUTSIDE {low:.4g} to {high:.4g}", False)
+
+
+def siblings_of(config: Any, experiment: str, configs: set) -> list[float]:
+    """The main values of the published runs that differ from this by their seeds alone, itself included."""
+    store, wanted = store_of(experiment), without_seeds(config)
+    alike = [each for each in configs if type(each) is type(config) and without_seeds(each) == wanted]
+    found = [main_value(each, store.read(each)["metrics"]) for each in alike]
+    return [value for value in found if value is not None]
+
+
+def compared(records: Path, known: dict[str, set]) -> pd.DataFrame:
+    """One row per run in a folder of records that is published, too: run, kind, published, again, verdict, ok."""
+    rows = []
+    for experiment, configs in known.items():
+        store, again = store_of(experiment), store_of(experiment, records)
+        for config in sorted((each for each in configs if again.has(each)), key=store.key):
+            if config == SPEECH.alignment and again.read(config) == store.read(config):
+                continue  # the copy of the frozen one
+            before, after = store.read(config), again.read(config)
+            values = tuple(main_value(config, record["metrics"]) for record in (before, after))
+            verdict = judge(before, after, values, siblings_of(config, experiment, configs))
+            rows.append(
+                {
+                    "run": f"{experiment}/{store.key(config)}",
+                    "kind": type(config).__name__,
+                    "published": values[0],
+                    "again": values[1],
+                    "verdict": verdict.text,
+                    "ok": verdict.ok,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def verify(number: int, *, cheap: bool = False, random_seed: int | None = None) -> int:
+    """Run so many published records again, print how they compare, and return the exit status."""
+    drawn = draw(number, cheap, random_seed)
+    for run, seconds in drawn:
+        print(f"{key_of(run)} ({type(run.config).__name__}): took {seconds / 60:.1f} minutes with all it starts from")
+    with tempfile.TemporaryDirectory(prefix="distillation-verify-") as folder:
+        for run, _ in drawn:
+            run_again(run, Path(folder))
+        rows = compared(Path(folder), published())
+    print(rows.drop(columns="ok").to_markdown(index=False, floatfmt=".6g"))
+    bad, open_ = (sum(ok is value for ok in rows["ok"]) for value in (False, None))
+    print(f"{len(rows)} records run again: {bad} do not agree, {open_} cannot be judged.")
+    return 1 if bad else 0
+
+
+def reseeded(config: Any, by: int) -> Any:
+    """The configuration with this added to every seed in it, but for the frozen alignment's."""
+    if isinstance(config, tuple):
+        return tuple(reseeded(item, by) for item in config)
+    if not dataclasses.is_dataclass(config) or isinstance(config, alignment.Alignment):
+        return config
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    changed = {name: value + by if name == "seed" else reseeded(value, by) for name, value in values.items()}
+    return dataclasses.replace(config, **changed)
+
+
+def with_fresh_seeds(claim: str, seeds: int) -> int:
+    """Run a headline result with fresh seeds, print where their mean falls, and return the exit status."""
+    runs = claims()[claim]
+    before = [main_value(run.config, store_of(run.experiment).read(run.config)["metrics"]) for run in runs]
+    low, high = prediction_interval(before, seeds)
+    fresh = [Run(run.experiment, reseeded(run.config, 1000)) for run in runs[:seeds]]
+    with tempfile.TemporaryDirectory(prefix="distillation-verify-") as folder:
+        after = []
+        for run in fresh:
+            run_again(run, Path(folder))
+            record = store_of(run.experiment, Path(folder)).read(run.config)
+            after.append(main_value(run.config, record["metrics"]))
+    mean = float(np.mean(after))
+    inside = low <= mean <= high
+    print(f"{claim}: published {np.mean(before):.4g} ({len(before)} seeds), fresh seeds {mean:.4g} ({len(after)}).")
+    print(
+        f"The mean of so many further seeds should lie in {low:.4g} to {high:.4g}: it does{'' if inside else ' NOT'}."
+    )
+    return 0 if inside else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0, 1 for a mismatch, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(
+        "./run_all.sh verify",
+        usage=argparse.SUPPRESS,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("number", nargs="?", type=int, default=3, metavar="N", help="how many records")
+    parser.add_argument("--cheap", action="store_true", help="draw from the cheapest quarter of the records")
+    parser.add_argument("--draw", type=int, metavar="SEED", help="seed of the draw (default: another one every time)")
+    parser.add_argument("--claim", choices=sorted(claims()), help="a headline result, with fresh seeds")
+    parser.add_argument("--seeds", type=int, default=2, metavar="K", help="how many fresh seeds")
+    options = parser.parse_args(arguments)
+    if min(options.number, options.seeds) < 1:
+        parser.error("at least one, please")
+    try:
+        if options.claim:
+            return with_fresh_seeds(options.claim, options.seeds)
+        return verify(options.number, cheap=options.cheap, random_seed=options.draw)
+    except (DataError, StoreError) as reason:
+        print(reason, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The audit runs records again from nothing, and notices what does not come out again."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from distillation import audit
+from distillation.audit import Run, Verdict, cost, draw, judge, key_of, prediction_interval, reseeded, store_of
+from distillation.experiments import alignment, mnist, speech
+from distillation.experiments.mnist import Ensemble, Net, Student
+from distillation.training import Optimisation
+
+BRIEF = Optimisation(epochs=1, batch_size=128)
+NETS = [Net("digits", (8,), optimisation=BRIEF, seed=seed) for seed in range(3)]
+STUDENT = Student(Ensemble((NETS[0], NETS[1])), (6,), optimisation=BRIEF)
+HERE = {"device": "cpu", "matrix_units": True, "processor": "one", "torch": "2", "python": "3"}
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set]:
+    """A tiny published run: three nets, and a student of two of them."""
+    monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("DISTILLATION_JOBS", "1")
+    found = {"mnist": {*NETS, STUDENT}}
+    mnist.run_all([*NETS, STUDENT], store_of("mnist"), name="test")
+    monkeypatch.setattr(audit, "published", lambda: found)
+    monkeypatch.setattr(audit, "claims", lambda: {"nets": [Run("mnist", net) for net in NETS]})
+    return found
+
+
+def change(config, **metrics) -> None:
+    """Another result in a published record."""
+    path = store_of("mnist").path(config)
+    record = json.loads(path.read_text())
+    record["metrics"] |= metrics
+    path.write_text(json.dumps(record))
+
+
+def test_what_is_run_again_is_identical(published: dict, capsys: pytest.CaptureFixture) -> None:
+    before = {path: path.read_bytes() for path in store_of("mnist").folder.iterdir()}
+    assert audit.main(["4", "--draw", "1"]) == 0
+    shown = capsys.readouterr().out
+    for config in published["mnist"]:
+        assert f"{key_of(Run('mnist', config))} " in shown
+    assert shown.count("identical") == 4
+    assert "4 records run again: 0 do not agree, 0 cannot be judged." in shown
+    assert {path: path.read_bytes() for path in store_of("mnist").folder.iterdir()} == before
+
+
+def test_a_student_is_run_again_with_its_teachers(published: dict, tmp_path: Path) -> None:
+    audit.run_again(Run("mnist", STUDENT), tmp_path / "again")
+    rows = audit.compared(tmp_path / "again", published)
+    assert sorted(rows["kind"]) == ["Net", "Net", "Student"]
+    assert rows["ok"].all()
+
+
+def test_a_record_that_does_not_come_out_again_fails(published: dict, capsys: pytest.CaptureFixture) -> None:
+    change(NETS[2], train_errors=-1)
+    assert audit.main(["4"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.count("DIFFERS on the same machine") == 1
+    assert "1 do not agree" in shown
+
+
+def test_fresh_seeds(published: dict, capsys: pytest.CaptureFixture) -> None:
+    assert audit.main(["--claim", "nets", "--seeds", "2"]) == 0
+    assert "nets: published" in capsys.readouterr().out
+    for number, net in enumerate(NETS):
+        change(net, errors=number)
+    assert audit.main(["--claim", "nets", "--seeds", "2"]) == 1
+    assert "it does NOT" in capsys.readouterr().out
+
+
+def test_what_is_missing_is_said_in_a_sentence(published: dict, capsys: pytest.CaptureFixture) -> None:
+    store_of("mnist").path(NETS[2]).unlink()
+    assert audit.main(["4"]) == 1
+    assert "is missing: run ./run_all.sh paper" in capsys.readouterr().err
+    for wrong in (["0"], ["--claim", "nobody"], ["many"]):
+        with pytest.raises(SystemExit) as stopped:
+            audit.main(wrong)
+        assert stopped.value.code == 2
+
+
+def test_draws(published: dict) -> None:
+    for number, net in enumerate(NETS):
+        path = store_of("mnist").path(net)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 10.0**number}))
+    of = dict.fromkeys(published["mnist"], "mnist")
+    alone = store_of("mnist").read(STUDENT)["seconds"]
+    assert cost(Run("mnist", STUDENT), of) == pytest.approx(1 + 10 + alone)
+    assert [run.config for run, _ in draw(9, True, None)] == [NETS[0]]  # the cheapest quarter of four
+    assert draw(2, False, 5) == draw(2, False, 5)
+    drawn = {run.config for seed in range(30) for run, _ in draw(1, False, seed)}
+    assert drawn == published["mnist"]
+
+
+def record(value: float, **environment) -> dict:
+    return {"metrics": {"errors": value, "seconds": value}, "history": [], "environment": HERE | environment}
+
+
+def test_verdicts() -> None:
+    def verdict(before: dict, after: dict, siblings: list[float]) -> Verdict:
+        return judge(before, after, (before["metrics"]["errors"], after["metrics"]["errors"]), siblings)
+
+    seeds = [70.0, 74.0, 78.0]
+    timed = record(70)
+    timed["metrics"]["seconds"] = 5
+    assert verdict(record(70), timed, seeds).ok is True
+    assert verdict(record(70), record(71), seeds).ok is False
+    elsewhere = {"processor": "two"}
+    assert verdict(record(70), record(71, **elsewhere), seeds).ok is True
+    assert verdict(record(70), record(120, **elsewhere), seeds).ok is False
+    assert verdict(record(70), record(71, **elsewhere), [70.0]).ok is None
+    with_history = record(70) | {"history": [{"loss": 1.0}]}
+    assert verdict(record(70), with_history, seeds).ok is False
+
+
+def test_prediction_interval_holds_what_it_says() -> None:
+    random = np.random.default_rng(0)
+    for seeds, number in ((3, 1), (10, 2)):
+        drawn = random.normal(5, 2, (4000, seeds + number))
+        inside = [low <= fresh.mean() <= high for *_, fresh, (low, high) in split(drawn, seeds, number)]
+        assert np.mean(inside) == pytest.approx(0.95, abs=0.015)
+    assert prediction_interval([3.0]) == (-math.inf, math.inf)
+    low, high = prediction_interval([1.0, 3.0])
+    assert (low + high) / 2 == 2
+    assert high - 2 == pytest.approx(stats.t.ppf(0.975, 1) * math.sqrt(2) * math.sqrt(1.5))
+
+
+def split(drawn: np.ndarray, seeds: int, number: int) -> list[tuple]:
+    return [(row[seeds:], prediction_interval(row[:seeds].tolist(), number)) for row in drawn]
+
+
+def test_fresh_seeds_leave_the_frozen_alignment_alone() -> None:
+    assert reseeded(STUDENT, 1000).seed == 1000
+    assert [member.seed for member in reseeded(STUDENT, 1000).teacher.members] == [1000, 1001]
+    assert reseeded(STUDENT, 0) == STUDENT
+    frozen = alignment.Alignment()
+    model = reseeded(speech.AcousticModel(frozen), 7)
+    assert (model.seed, model.alignment) == (7, frozen)
+
+
+def test_siblings_differ_by_their_seeds_alone(published: dict) -> None:
+    other = replace(NETS[0], hidden=(9,))
+    assert len(audit.siblings_of(NETS[0], "mnist", published["mnist"])) == 3
+    assert audit.without_seeds(other) != audit.without_seeds(NETS[0])
+    assert audit.without_seeds(NETS[1]) == audit.without_seeds(NETS[0])
