@@ -78,6 +78,9 @@ run_checks() {
 for argument in "$@"; do
     case "$argument" in
     -h | --help)
+        if [ "$1" = verify ]; then
+            break # its own help needs the package
+        fi
         python=$(find_python)
         exec "$python" -m distillation.runner --help
         ;;
@@ -91,6 +94,9 @@ if [ "${1:-}" = test ]; then
         exit 2
     fi
     run_checks
+elif [ "${1:-}" = verify ]; then
+    shift
+    exec python -m distillation.audit "$@"
 else
     exec python -m distillation.runner "$@"
 fi
