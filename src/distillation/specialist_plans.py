@@ -110,10 +110,10 @@ PAPER = SpecialistProfile(
     rivals=(4, 25),
     temperatures=(1, 2, 4),
     brief=5,
-    distilled_at=2,  # the best of these on the first generalist's held-out pictures
+    distilled_at=4,  # the best of these on the first generalist's held-out pictures
     distilled_n=3,  # likewise
     distilled_seeds=3,
-    longer=_training(8, 0.05),
+    longer=_training(4, 0.05),
     inference=InferenceTime(),
 )
 
@@ -138,7 +138,7 @@ QUICK = dataclasses.replace(
     few=2,
     mixture=_training(2, 0.1),
     rivals=(2, 10),
-    temperatures=(1, 2),
+    temperatures=(1, 4),
     brief=2,
     distilled_seeds=2,
     longer=_training(2, 0.05),

@@ -1,0 +1,91 @@
+"""The hyper-parameters of every planned run, from the configurations themselves."""
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from distillation import plans, specialist_plans, speech_plans
+
+COLUMNS = ("net", "epochs", "batch size", "learning rate", "temperature", "hard targets' weight", "other")
+# Settings that are shown where they are not nothing: field, and how it is called.
+OTHER = {
+    "max_norm": "max-norm",
+    "jitter": "jitter",
+    "input_dropout": "input dropout",
+    "hidden_dropout": "hidden dropout",
+    "weight_decay": "weight decay",
+    "mirror": "mirrored",
+    "precision": "precision",
+}
+
+
+def questions(profile: str) -> dict[str, dict[str, list]]:
+    """The planned runs of a profile: notebook, then question, then configurations."""
+    mnist, speech = plans.profile(profile), speech_plans.speech_profile(profile)
+    pictures = specialist_plans.specialist_profile(profile)
+    section4 = speech_plans.section4(speech)
+    section5 = {name: [config.first for config in found] for name, found in specialist_plans.section5(pictures).items()}
+    nets = {f"generalists: {name}": [c.assignment.generalist for c in found] for name, found in section5.items()}
+    soft = {f"softmax: {name}": found for name, found in specialist_plans.soft_specialists(pictures).items()}
+    few = {"few specialists": [config.first for config in specialist_plans.rivals(pictures)]}
+    return {
+        "01": plans.section2(mnist),
+        "02": plans.section3(mnist),
+        "03": {name: [c for c in found if hasattr(c, "optimisation")] for name, found in section4.items()},
+        "04": nets | {f"specialists: {name}": found for name, found in section5.items()},
+        "05": speech_plans.section6(speech),
+        "06": soft | few | specialist_plans.mixtures(pictures) | specialist_plans.distilled(pictures),
+    }
+
+
+def table(profile: str) -> pd.DataFrame:
+    """One row per question: notebook, question, runs and `COLUMNS`; several values are listed, or given as a range."""
+    rows = []
+    for notebook, named in questions(profile).items():
+        for name, configs in named.items():
+            if configs:
+                found = [settings(config) for config in configs]
+                shown = {column: listed([each[column] for each in found]) for column in COLUMNS}
+                rows.append({"notebook": notebook, "runs": name, "number": str(len(configs))} | shown)
+    return pd.DataFrame(rows)
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """What the table shows of one configuration; None for what it has not."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    net = config
+    for name in ("assignment", "generalist"):  # a specialist's and a student's net is the generalist's
+        net = getattr(net, name, net)
+    training = {
+        field.name: getattr(config.optimisation, field.name) for field in dataclasses.fields(config.optimisation)
+    }
+    other = [_other(name, called, (values | training).get(name)) for name, called in OTHER.items()]
+    return {
+        "net": layers(net.hidden) if hasattr(net, "hidden") else "-".join(map(str, net.widths)),
+        "epochs": training["epochs"],
+        "batch size": training["batch_size"],
+        "learning rate": training["learning_rate"],
+        "temperature": values.get("temperature"),
+        "hard targets' weight": values.get("hard_weight"),
+        "other": ", ".join(text for text in other if text),
+    }
+
+
+def layers(hidden: tuple[int, ...]) -> str:
+    """Hidden layers as the paper writes them, such as 2x800, if they are alike."""
+    return f"{len(hidden)}x{hidden[0]}" if len(set(hidden)) == 1 else "-".join(map(str, hidden))
+
+
+def listed(values: list) -> str:
+    """Distinct values as text; more than four numbers as a range."""
+    found = list(dict.fromkeys(value for value in values if value is not None))
+    if len(found) > 4 and all(isinstance(value, int | float) for value in found):
+        return f"{min(found):.3g} to {max(found):.3g}"
+    return "; ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in found)
+
+
+def _other(name: str, called: str, value: Any) -> str:
+    if not value or value == "bf16":
+        return ""
+    return called if value is True else f"{called} {value:g}" if isinstance(value, int | float) else f"{value}"
