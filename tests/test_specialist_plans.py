@@ -101,7 +101,7 @@ def test_comparisons_vary_one_setting(profile: SpecialistProfile) -> None:
     for config in section["methods"]:
         assert replace(config.assignment, method="covariance") == first.assignment
     stopped = [config.assignment.generalist for config in section["early"]]
-    wanted = [(epochs, seed) for epochs in profile.early for seed in range(profile.seeds)]
+    wanted = [(epochs, seed) for epochs in profile.early for seed in range(profile.early_seeds)]
     assert [(net.optimisation.epochs, net.seed) for net in stopped] == wanted
     for net in stopped:
         assert net.optimisation.epochs < profile.generalist.optimisation.epochs
@@ -115,14 +115,6 @@ def test_comparisons_vary_one_setting(profile: SpecialistProfile) -> None:
     for config in section["glyphs"]:
         net = config.assignment.generalist
         assert (net.data.name, net.mirror, config.assignment.size) == ("glyphs", False, profile.glyph_size)
-
-
-def test_the_generalist_trained_longer_sees_as_many_pictures_as_generalist_and_specialists() -> None:
-    net, longer = PAPER.generalist, specialist_plans.trained_longer(PAPER)
-    assert replace(longer, optimisation=net.optimisation) == net
-    cases, special = net.data.cases, PAPER.size * net.data.cases / net.data.classes
-    seen = cases * net.optimisation.epochs + PAPER.number * PAPER.specialist.epochs * 2 * special
-    assert longer.optimisation.epochs * cases == pytest.approx(seen, rel=0.02)
 
 
 @every_profile
@@ -289,7 +281,7 @@ def test_records_live_beside_each_other_under_the_profiles_name(
 # Measurements
 
 
-PROFILE = replace(SMOKE, name="made up", seeds=3, distilled_seeds=3, number=3, mixture_seeds=1)
+PROFILE = replace(SMOKE, name="made up", seeds=3, distilled_seeds=3, early_seeds=3, number=3, mixture_seeds=1)
 N_OF_CASES = 1000
 
 
@@ -344,7 +336,6 @@ class MadeUp:
             written["specialists", config] = outcome([rows(0), rows(1, fixed=20, broken=10)])
             for index in range(number):
                 written["specialists", replace(config.first, index=index)] = member()
-        written["generalists", specialist_plans.trained_longer(plan)] = net | {"pictures_seen": 2000}
         for config in chain.from_iterable(soft_specialists(plan).values()):
             written["specialists", config] = member()
         for config in chain.from_iterable((mixtures(plan) | distilled(plan)).values()):
@@ -467,14 +458,6 @@ def test_regimes_by_hand(made_up: MadeUp) -> None:
     assert found.loc["specialists", ["mean", "seeds"]].tolist() == pytest.approx([1, 3])
     assert found.loc["glyphs", "seen"].tolist() == [net.optimisation.epochs for net in PROFILE.glyphs]
     assert made_up.runs.regimes(n=2).set_index("regime").loc["specialists", "mean"] == pytest.approx(3)
-
-
-def test_the_control_is_compared_with_its_own_seed(made_up: MadeUp) -> None:
-    longer = specialist_plans.trained_longer(PROFILE)
-    made_up.say([longer], lambda c, n: {"accuracy": 81.5})
-    made_up.say(section5(PROFILE)["specialists"], lambda c, n: outcome([rows(0, fixed=10 * n + 20), rows(1)]))
-    found = made_up.write().trained_longer()
-    assert found == {"epochs": longer.optimisation.epochs, "accuracy": 81.5, "generalist": 80, "combined": 82}
 
 
 def test_calibration_has_a_row_per_specialist(made_up: MadeUp) -> None:

@@ -70,8 +70,6 @@ def reproduce_specialists(profile_name: str, notebook: str, train: bool) -> Spec
         if notebook == "04":
             online = [config for config in specialist_plans.online(profile) if not store.has(config)]
             specialists.prepare(online, store, name="on-line clusters")
-            longer = [specialist_plans.trained_longer(profile)]
-            sweep(generalists.run, longer, profile.store("generalists"), name="a generalist trained longer")
             sweep(inference_time.run, [profile.inference], profile.store("inference_time"), name="inference time")
             if not specialist_examples.PictureExamples.path(profile).exists():
                 _examples(profile)

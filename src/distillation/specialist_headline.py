@@ -151,17 +151,6 @@ class SpecialistRuns:
             "relative_high": scale * relative.high,
         }
 
-    def trained_longer(self) -> dict:
-        """The control of section 5: epochs, test accuracy in percent, and its seed's without and with specialists."""
-        net = specialist_plans.trained_longer(self.profile)
-        first = self.headline().iloc[0]
-        return {
-            "epochs": net.optimisation.epochs,
-            "accuracy": self.metrics("generalists", net)["accuracy"],
-            "generalist": first["alone"],
-            "combined": first["accuracy"],
-        }
-
     def brief_control(self) -> dict:
         """Section 8: the metrics of a generalist trained as briefly as the trial students."""
         return self.metrics("generalists", specialist_plans.brief_generalist(self.profile))

@@ -27,7 +27,7 @@ class SpecialistProfile:
     """Sizes and seeds of sections 5 to 8.
 
     generalist: seed 0 of it; number, size, specialist: the specialists, how many, their classes, and their training.
-    methods: other ways to assign classes, tried with seed 0. early: epochs of generalists, one per seed, that were
+    methods: other ways to assign classes, tried with seed 0. early, early_seeds: epochs of generalists that were
     stopped early (of their own schedule); half: a generalist with half the data; glyphs: generalists that see as many
     glyphs, fewer or more different ones; glyph_size: classes of their specialists. shares: of the special pictures
     (section 6.1), for the first `few` specialists. mixture, mixture_seeds: trained from nothing; continued: from the
@@ -44,6 +44,7 @@ class SpecialistProfile:
     specialist: Optimisation
     methods: tuple[str, ...]
     early: tuple[int, ...]
+    early_seeds: int
     half: Generalist
     glyphs: tuple[Generalist, ...]
     glyph_size: int
@@ -97,6 +98,7 @@ PAPER = SpecialistProfile(
     specialist=_training(3, 0.03),
     methods=("confusion", "superclasses", "random"),
     early=(5,),
+    early_seeds=1,
     half=replace(_PAPER_GENERALIST, data=Data(cases=22_500)),
     glyphs=tuple(
         _glyphs(_PAPER_GENERALIST, 500, cases, epochs, 10_000) for cases, epochs in ((10_800, 8), (86_400, 1))
@@ -196,13 +198,6 @@ def trained_for(net: Generalist, epochs: int) -> Generalist:
     return replace(net, optimisation=replace(net.optimisation, epochs=epochs))
 
 
-def trained_longer(profile: SpecialistProfile) -> Generalist:
-    """The first generalist if it saw as many pictures as it and all its specialists together: the control."""
-    net = generalist(profile)
-    special = 2 * profile.size / net.data.classes  # of the pictures, in an epoch of a specialist
-    return trained_for(net, net.optimisation.epochs + round(profile.number * profile.specialist.epochs * special))
-
-
 def brief_generalist(profile: SpecialistProfile) -> Generalist:
     """The first generalist, trained as briefly as the trials of section 8: their control."""
     return trained_for(generalist(profile), profile.brief)
@@ -223,7 +218,7 @@ def combination(profile: SpecialistProfile, of: Generalist, **changes) -> Combin
 def section5(profile: SpecialistProfile) -> dict[str, list[Combination]]:
     """The runs of notebook 04, by question."""
     nets = [generalist(profile, seed) for seed in range(profile.seeds)]
-    early = [trained_for(net, epochs) for epochs in profile.early for net in nets]
+    early = [trained_for(net, epochs) for epochs in profile.early for net in nets[: profile.early_seeds]]
     return {
         "specialists": [combination(profile, net) for net in nets],
         "methods": [combination(profile, nets[0], method=method) for method in profile.methods],
@@ -326,7 +321,7 @@ def section5_runs(profile: SpecialistProfile) -> dict[str, set]:
     assignments = {config.assignment for config in combinations} | set(online(profile))
     members = {member for config in combinations for member in config.members(profile.store("specialists"))}
     return {
-        "generalists": {assignment.generalist for assignment in assignments} | {trained_longer(profile)},
+        "generalists": {assignment.generalist for assignment in assignments},
         "specialists": combinations | assignments | members,
         "inference_time": {profile.inference},
     }
