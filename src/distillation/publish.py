@@ -48,10 +48,15 @@ def headline_csv(folder: Path) -> Path:
 
 def readme(text: str, table: str) -> str:
     """The README's text with the results table between its two marks replaced."""
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    return fill(text, BEGIN, END, table, "README.md")
+
+
+def fill(text: str, begin: str, end: str, content: str, name: str) -> str:
+    """A text with the content between two marks replaced.  Raises ValueError, naming the file, if it lacks them."""
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
     if not pattern.search(text):
-        raise ValueError(f"README.md has lost its marks {BEGIN!r} and {END!r}.")
-    return pattern.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text)
+        raise ValueError(f"{name} has lost its marks {begin!r} and {end!r}.")
+    return pattern.sub(lambda _: f"{begin}\n{content}\n{end}", text)
 
 
 def collect_times(folder: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class Store:
         """Write the run's record in one step: at any moment there is a whole record or none."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps({"config": plain(config), "recipe": self.recipe} | record, indent=1, allow_nan=False)
-        partial = self.path(config).with_suffix(f".{os.getpid()}.partial")
+        partial = self._partial(self.path(config))
         with open(partial, "w") as file:
             file.write(content + "\n")
             file.flush()
@@ -87,7 +88,7 @@ class Store:
     def write_tensors(self, config: Any, tensors: dict[str, Tensor]) -> None:
         """Write weights or outputs beside the record, in one step; call before `write`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.tensors_path(config).with_suffix(f".{os.getpid()}.partial")
+        partial = self._partial(self.tensors_path(config))
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
         os.replace(partial, self.tensors_path(config))
 
@@ -103,6 +104,11 @@ class Store:
             ) from None
         except SafetensorError as error:
             raise StoreError(f"{path.name} is damaged ({error}). Delete it and run again.") from None
+
+    @staticmethod
+    def _partial(path: Path) -> Path:
+        # No other process has this name, not even on another machine that shares the folder.
+        return path.with_suffix(f".{platform.node()}.{os.getpid()}.partial")
 
     def checkpoint(self, config: Any) -> Path:
         """Where a long run saves its last epoch."""

@@ -30,18 +30,13 @@ def sweep(
     run(config, store) returns {"metrics": ..., "history": ...}; each finished run is a record on disk, so an
     interrupted sweep continues where it stopped.  needs_tensors: also run again what has a record but no tensors here.
     DISTILLATION_JOBS sets the number of local processes (default: one per core and none on a GPU),
-    DISTILLATION_BACKEND another joblib backend.
+    DISTILLATION_BACKEND another joblib backend.  DISTILLATION_SCHEDULER, the address of a Dask scheduler, has its
+    workers do the runs instead.
     """
     configs = list(dict.fromkeys(configs))
     missing = [config for config in configs if not _done(config, store, needs_tensors)]
     if missing:
-        jobs = min(_jobs(), len(missing))
-        calls = (joblib.delayed(finish)(run, config, store, needs_tensors) for config in missing)
-        if jobs == 1:
-            results = (finish(run, config, store, needs_tensors) for config in missing)
-        else:
-            backend = os.environ.get("DISTILLATION_BACKEND", "loky")
-            results = joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(calls)
+        results = _run_all(run, missing, store, needs_tensors)
         for _ in tqdm(results, total=len(missing), desc=name, unit="run", mininterval=1):
             pass
     return [store.read(config) for config in configs]
@@ -81,6 +76,20 @@ def environment() -> dict:
 
 def _done(config: Any, store: Store, needs_tensors: bool) -> bool:
     return store.has(config) and (not needs_tensors or store.tensors_path(config).exists())
+
+
+def _run_all(run: Run, configs: list[Any], store: Store, needs_tensors: bool) -> Iterable[Any]:
+    """Finish every configuration where the environment says; yield something whenever one is done."""
+    if address := os.environ.get("DISTILLATION_SCHEDULER"):
+        from distillation import cluster  # needs Dask, which only those who ask for it have
+
+        return cluster.spread(address, run, configs, store, needs_tensors)
+    jobs = min(_jobs(), len(configs))
+    if jobs == 1:
+        return (finish(run, config, store, needs_tensors) for config in configs)
+    calls = (joblib.delayed(finish)(run, config, store, needs_tensors) for config in configs)
+    backend = os.environ.get("DISTILLATION_BACKEND", "loky")
+    return joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(calls)
 
 
 def _jobs() -> int:

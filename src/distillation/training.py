@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,7 +196,7 @@ def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict
     tensors["generator"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["cuda_generator"] = torch.cuda.get_rng_state()
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{platform.node()}.{os.getpid()}.partial")  # another process may have the same run
     packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(packed, partial, metadata={"history": json.dumps(history)})
     os.replace(partial, path)
