@@ -105,7 +105,7 @@ PAPER = SpecialistProfile(
     ),
     glyph_size=25,
     shares=(1.0, 0.2, 0.04),
-    few=8,
+    few=4,
     mixture=_training(6, 0.1),
     mixture_seeds=1,
     continued=_training(1, 0.03),
