@@ -1,6 +1,7 @@
 """Sphinx's settings for the site that `./run_all.sh site` builds.  Nothing on it comes from another host."""
 
 import re
+from importlib.resources import files
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -17,12 +18,13 @@ nb_render_markdown_format = "myst"  # outputs hold tables, links and figures
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
 nb_ipywidgets_js = {}  # would be loaded from another host
-myst_enable_extensions = ["dollarmath", "attrs_inline"]
+myst_enable_extensions = ["dollarmath", "attrs_block", "attrs_inline"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = "Distilling the Knowledge, reproduced"
-html_static_path = ["static"]
+html_static_path = ["static", str(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf")]
+html_favicon = "static/favicon.svg"
 html_css_files = ["custom.css"]
 html_js_files = ["enlarge.js"]
 html_math_renderer = "mathml"

@@ -131,7 +131,7 @@ def scorecard() -> str:
     rows = overview.headline()
     counts = ", ".join(f"{number} {verdict}" for verdict, number in rows["verdict"].value_counts().items())
     styled = [f"[{verdict}]{{.verdict .{verdict.replace(' ', '-')}}}" for verdict in rows["verdict"]]
-    return f"{len(rows)} claims: {counts}.\n\n{overview.readme_table(rows.assign(verdict=styled))}\n"
+    return f"{len(rows)} claims: {counts}.\n\n{{.scorecard}}\n{overview.readme_table(rows.assign(verdict=styled))}\n"
 
 
 def bibliography(citation: str) -> str:
