@@ -32,12 +32,14 @@ html_copy_source = False
 html_use_index = False
 html_show_copyright = False
 
+BAR = '<mo stretchy="false" lspace="0" rspace="0">|'  # else a browser sets |A| as it would "given A"
 LONG = 40  # characters of TeX from which an inline equation may be wider than a phone
 
 
 def mathml(tex: str, display: str) -> str:
     """The equation as MathML, which browsers draw themselves.  Warns of a command that the converter does not know."""
-    converted = convert(re.sub(r"\\(log|ln|exp)\b", r"\\\1\\,", tex), display=display)  # it sets no space after these
+    spaced = re.sub(r"\\(log|ln|exp)\b", r"\\,\\\1\\,", tex)  # TeX sets these spaces by itself
+    converted = convert(spaced, display=display).replace('<mo stretchy="false">&#x0007C;', BAR)
     if unknown := re.findall(r"\\[a-zA-Z]+", converted):
         logging.getLogger(__name__).warning("latex2mathml does not know %s in: %s", ", ".join(unknown), tex)
     return converted

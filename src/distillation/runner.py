@@ -28,7 +28,8 @@ DESCRIPTION = """\
 Reproduce "Distilling the Knowledge in a Neural Network".
 
   ./run_all.sh [smoke|quick|paper] [02 03 ...] [--fresh]   execute notebooks (default: quick, all of them)
-  ./run_all.sh test                                        run every check: ruff, unit tests, notebooks
+  ./run_all.sh test                                        run every check: ruff, unit tests, notebooks, site
+  ./run_all.sh site                                        build a web site of the committed notebooks into site/
 """
 DETAILS = """\
 profiles:

@@ -143,14 +143,16 @@ def bibliography(citation: str) -> str:
 
 
 def bibtex(entry: dict[str, Any]) -> str:
-    """One entry of a CITATION.cff as BibTeX; its key is the first author's name or the title's first word and the year."""
-    people = entry["authors"]
-    names = [f"{who['family-names']}, {who['given-names']}" if "family-names" in who else f"{{{who['name']}}}" for who in people]
-    fields = {"title": f"{{{entry['title']}}}", "author": " and ".join(names)}
+    """One entry of a CITATION.cff as BibTeX, with a key of a name (or else the title's first word) and the year."""
+    authors = [
+        ", ".join((who["family-names"], who["given-names"])) for who in entry["authors"] if "family-names" in who
+    ]
+    authors += [f"{{{who['name']}}}" for who in entry["authors"] if "name" in who]
+    fields = {"title": f"{{{entry['title']}}}", "author": " and ".join(authors)}
     fields |= {name: entry[name] for name in ("journal", "year", "version", "url") if name in entry}
-    key = people[0].get("family-names", entry["title"].split()[0]).lower() + str(entry["year"])
+    first_word = entry["authors"][0].get("family-names", entry["title"]).split()[0]
     lines = [f"  {name:<7} = {{{value}}}" for name, value in fields.items()]
-    return ",\n".join([f"@{entry['type']}{{{key}", *lines]) + "\n}"
+    return ",\n".join([f"@{entry['type']}{{{first_word.lower()}{entry['year']}", *lines]) + "\n}"
 
 
 if __name__ == "__main__":
