@@ -159,11 +159,11 @@ def test_figure_is_enlarged_by_click_and_by_key_and_closed_again(page, address):
     assert large.bounding_box()["width"] > 1.2 * small
     assert large.get_attribute("alt") == button.locator("img").get_attribute("alt")
     large.click()
-    assert not large.is_visible()
+    large.wait_for(state="hidden")
     button.press("Enter")
-    assert large.is_visible()
+    large.wait_for(state="visible")
     page.keyboard.press("Escape")
-    assert not large.is_visible()
+    large.wait_for(state="hidden")
 
 
 def test_landing_page_leads_from_every_claim_to_its_notebook(page, address):
@@ -189,10 +189,10 @@ def test_captions_become_the_figures_alternative_text():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\n# Other"), drawn])
     title, changed = site.page(notebook, "07_scorecard").cells
     assert title.source == "# 07 · Title\n\n# Other"
-    picture, text = changed.outputs
-    assert "\n:alt: Errors of all nets, by T.\n" in picture.data["text/markdown"]
-    assert "{figure} /results/paper/figures/mnist_systems.png" in picture.data["text/markdown"]
-    assert text.data["text/markdown"] == "some text"
+    picture, text = (output.data["text/markdown"] for output in changed.outputs)
+    assert "{figure} /results/paper/figures/mnist_systems.png\n:alt: Errors of all nets, by T.\n" in picture
+    assert "\nFigure `mnist_systems`. Errors of [all nets](02_mnist.ipynb), *by* `T`.\n" in picture
+    assert text == "some text"
 
 
 @pytest.mark.parametrize(

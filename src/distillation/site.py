@@ -123,7 +123,7 @@ def figure(name: str, caption: str) -> str:
         raise SiteError(f"{path.relative_to(REPOSITORY)} is missing: execute its notebook with figures.show again.")
     alternative = LINK.sub(r"\1", caption).replace("`", "").replace("*", "")
     address = "/" + path.relative_to(REPOSITORY).as_posix()
-    return f"```{{figure}} {address}\n:alt: {alternative}\n\n{caption}\n```"
+    return f"```{{figure}} {address}\n:alt: {alternative}\n\nFigure `{name}`. {caption}\n```"
 
 
 def scorecard() -> str:
