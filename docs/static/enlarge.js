@@ -4,6 +4,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const dialog = document.createElement("dialog");
   dialog.className = "enlarged";
   dialog.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // Sphinx's search would take Escape for itself
   document.body.append(dialog);
   for (const picture of document.querySelectorAll("article img")) {
     const button = document.createElement("button");
