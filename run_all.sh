@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up .venv, then executes the notebooks or runs every check. `./run_all.sh --help` explains it.
+# Sets up .venv, then executes the notebooks, runs every check or builds the site. `./run_all.sh --help` explains it.
 # Needs Python 3.11 to 3.14 and git; works with macOS's bash 3.2.
 set -euo pipefail
 for name in DISTILLATION_DATA DISTILLATION_RESULTS; do # notebooks run in another folder
@@ -88,15 +88,20 @@ for argument in "$@"; do
 done
 set_up
 export PATH="$PWD/.venv/bin:$PATH" VIRTUAL_ENV="$PWD/.venv"
-if [ "${1:-}" = test ]; then
+case "${1:-}" in
+test | site)
     if [ $# -gt 1 ]; then
-        echo "./run_all.sh test takes no further arguments." >&2
+        echo "./run_all.sh $1 takes no further arguments." >&2
         exit 2
     fi
-    run_checks
-elif [ "${1:-}" = verify ]; then
+    ;;
+esac
+case "${1:-}" in
+test) run_checks ;;
+site) exec python -m distillation.site ;;
+verify)
     shift
     exec python -m distillation.audit "$@"
-else
-    exec python -m distillation.runner "$@"
-fi
+    ;;
+*) exec python -m distillation.runner "$@" ;;
+esac

@@ -15,9 +15,11 @@ from packaging.utils import canonicalize_name
 from distillation.runner import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-DECLARED = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]]
+GROUPS = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+DECLARED = [Requirement(text) for group in GROUPS for text in group]
 DECLARED_NAMES = {canonicalize_name(requirement.name) for requirement in DECLARED}
-NOT_IMPORTED_BY_NAME = {"jupyter", "ruff", "nbval", "tabulate", "ipywidgets"}  # tools, plugins, used in notebooks
+# tools and plugins, used in notebooks, used for its font
+NOT_IMPORTED_BY_NAME = {"jupyter", "ruff", "nbval", "tabulate", "ipywidgets", "ziamath"}
 
 
 def pins() -> list[tuple[Requirement, list[str]]]:
@@ -71,7 +73,7 @@ def test_run_all_looks_for_the_same_pythons():
     assert f"({low}) <= sys.version_info[:2] <= ({high})" in text
 
 
-@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks"])
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "docs"])
 def test_every_import_is_declared(folder):
     distributions = packages_distributions()
     for path in sorted((REPOSITORY / folder).rglob("*.py")):
@@ -81,7 +83,7 @@ def test_every_import_is_declared(folder):
 
 
 def test_every_dependency_is_used():
-    files = [path for folder in ("src", "tests") for path in (REPOSITORY / folder).rglob("*.py")]
+    files = [path for folder in ("src", "tests", "docs") for path in (REPOSITORY / folder).rglob("*.py")]
     modules = set.union(*(imported(path) for path in files))
     distributions = packages_distributions()
     used = {canonicalize_name(name) for module in modules for name in distributions.get(module, [])}

@@ -28,8 +28,9 @@ DESCRIPTION = """\
 Reproduce "Distilling the Knowledge in a Neural Network".
 
   ./run_all.sh [smoke|quick|paper] [02 03 ...] [--fresh]   execute notebooks (default: quick, all of them)
-  ./run_all.sh test                                        run every check: ruff, unit tests, notebooks
+  ./run_all.sh test                                        run every check: ruff, unit tests, notebooks, site
   ./run_all.sh verify [N] [--cheap]                        run N published records again and compare (verify --help)
+  ./run_all.sh site                                        build a web site of the committed notebooks into site/
 """
 DETAILS = """\
 profiles:
