@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from distillation.locks import locked
+
 
 class StoreError(RuntimeError):
-    """A record is missing, damaged or stale; the message names it and the remedy."""
+    """A record is missing, damaged, stale or cannot be written; the message names it and the remedy."""
 
 
 def plain(config: Any) -> Any:
@@ -27,6 +31,38 @@ def plain(config: Any) -> Any:
     if isinstance(config, tuple | list):
         return [plain(item) for item in config]
     return config
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives the path of a partial file to write, which takes the place of the given one in one step afterwards.
+
+    At any moment there is a whole file or none.  Raises StoreError, and leaves nothing, where it cannot be written.
+    """
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with writable(path.parent):
+            yield partial
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make the folder; raise StoreError, with the remedy, if that or what is then written there fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(
+            f"{folder} cannot be written ({reason}): make room there, or set DISTILLATION_RESULTS to another folder, "
+            "and run again; finished runs are kept."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -71,14 +107,22 @@ class Store:
 
     def write(self, config: Any, record: dict) -> None:
         """Write the run's record in one step: at any moment there is a whole record or none."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps({"config": plain(config), "recipe": self.recipe} | record, indent=1, allow_nan=False)
-        partial = self.path(config).with_suffix(f".{os.getpid()}.partial")
-        with open(partial, "w") as file:
-            file.write(content + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path(config))
+        with written_whole(self.path(config)) as partial:
+            partial.write_text(content + "\n")
+
+    @contextmanager
+    def claimed(self, config: Any, *, wait: bool = True) -> Iterator[bool]:
+        """Keep other processes from the run meanwhile; gives False if one of them has it and wait is False.
+
+        What processes that were killed while they wrote have left of this run is deleted.
+        """
+        with ExitStack() as stack:
+            with writable(self.folder):
+                held = stack.enter_context(locked(self.path(config).with_suffix(".lock"), wait=wait))
+                for leftover in self.folder.glob(f"{self.key(config)}.*partial") if held else ():
+                    leftover.unlink(missing_ok=True)
+            yield held
 
     def tensors_path(self, config: Any) -> Path:
         """Where the run's weights and outputs lie: beside its record."""
@@ -86,10 +130,8 @@ class Store:
 
     def write_tensors(self, config: Any, tensors: dict[str, Tensor]) -> None:
         """Write weights or outputs beside the record, in one step; call before `write`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.tensors_path(config).with_suffix(f".{os.getpid()}.partial")
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-        os.replace(partial, self.tensors_path(config))
+        with written_whole(self.tensors_path(config)) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
 
     def tensors(self, config: Any) -> dict[str, Tensor]:
         """The run's weights and outputs.  Raises StoreError if they are not on this disk or damaged."""

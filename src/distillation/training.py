@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from distillation.models import clip_incoming_norms
+from distillation.store import written_whole
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 CHECKPOINT_SECONDS = 30
@@ -195,10 +196,9 @@ def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict
     tensors["generator"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["cuda_generator"] = torch.cuda.get_rng_state()
-    partial = path.with_suffix(".partial")
     packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(packed, partial, metadata={"history": json.dumps(history)})
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        save_file(packed, partial, metadata={"history": json.dumps(history)})
 
 
 def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> list[dict]:
