@@ -3,22 +3,18 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from distillation.locks import locked
-
-
-class StoreError(RuntimeError):
-    """A record is missing, damaged, stale or cannot be written; the message names it and the remedy."""
+from distillation.files import StoreError, locked, writable, written_whole
 
 
 def plain(config: Any) -> Any:
@@ -33,36 +29,35 @@ def plain(config: Any) -> Any:
     return config
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Gives the path of a partial file to write, which takes the place of the given one in one step afterwards.
+def save_tensors(tensors: dict[str, Tensor], path: Path, texts: dict[str, str] | None = None) -> None:
+    """Write tensors, texts and a digest of both in one step.  Raises StoreError where they cannot be written."""
+    packed, texts = {name: tensor.contiguous() for name, tensor in tensors.items()}, texts or {}
+    with written_whole(path) as partial:
+        try:
+            save_file(packed, partial, metadata=texts | {"digest": _digest(packed, texts)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
 
-    At any moment there is a whole file or none.  Raises StoreError, and leaves nothing, where it cannot be written.
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and texts in a file.  Raises SafetensorError unless they are what was written.
+
+    A file without a digest, as older ones are, is only checked for its form.
     """
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with writable(path.parent):
-            yield partial
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    with safe_open(path, "pt") as saved:
+        tensors, texts = {name: saved.get_tensor(name) for name in saved.keys()}, saved.metadata() or {}  # noqa: SIM118
+    if texts.pop("digest", None) not in (None, _digest(tensors, texts)):
+        raise SafetensorError("its content is not what was written")
+    return tensors, texts
 
 
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """Make the folder; raise StoreError, with the remedy, if that or what is then written there fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StoreError(
-            f"{folder} cannot be written ({reason}): make room there, or set DISTILLATION_RESULTS to another folder, "
-            "and run again; finished runs are kept."
-        ) from None
+def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
+    """SHA-256 of names, types, shapes, values and texts."""
+    found = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -130,14 +125,13 @@ class Store:
 
     def write_tensors(self, config: Any, tensors: dict[str, Tensor]) -> None:
         """Write weights or outputs beside the record, in one step; call before `write`."""
-        with written_whole(self.tensors_path(config)) as partial:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+        save_tensors(tensors, self.tensors_path(config))
 
     def tensors(self, config: Any) -> dict[str, Tensor]:
         """The run's weights and outputs.  Raises StoreError if they are not on this disk or damaged."""
         path = self.tensors_path(config)
         try:
-            return load_file(path)
+            return load_tensors(path)[0]
         except FileNotFoundError:
             raise StoreError(
                 f"records/{self.folder.name}/{path.name} is not on this disk (only records are published): sweep its "
