@@ -46,7 +46,7 @@ def start(context: ForkServerContext, folder: Path, function: Callable = sweep_i
     begun = context.Event()
     process = context.Process(target=function, args=(folder, begun))
     process.start()
-    assert begun.wait(60)
+    assert begun.wait(300)
     return process
 
 
@@ -342,8 +342,8 @@ def test_download_killed_half_way_starts_again(
         begun = context.Event()
         process = context.Process(target=fetch, args=(f"{server.url}/", digest, tmp_path, begun))
         process.start()
-        assert begun.wait(60)
-        end = time.monotonic() + 60
+        assert begun.wait(300)
+        end = time.monotonic() + 300
         while not any(path.stat().st_size > 100_000 for path in tmp_path.iterdir()):
             assert time.monotonic() < end
             time.sleep(0.05)

@@ -96,8 +96,10 @@ class Store:
             ) from None
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
-        if not isinstance(record, dict) or record.get("recipe") != self.recipe or record.get("config") != plain(config):
+        if not isinstance(record, dict) or (record.get("recipe"), record.get("config")) != (self.recipe, plain(config)):
             raise StoreError(f"{shown} is not the record of this configuration and recipe. Delete it and run again.")
+        if not isinstance(record.get("metrics"), dict):
+            raise StoreError(f"{shown} is damaged (it has no metrics). Delete it and run again.")
         return record
 
     def write(self, config: Any, record: dict) -> None:
