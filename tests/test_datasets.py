@@ -63,11 +63,18 @@ def folder(archives: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.Monke
 
 @dataclass
 class Server:
-    """Local mirrors: what each path answers with (status, body, announced length), and what was asked."""
+    """Local mirrors: what each path answers with (status, body, announced length), and what was asked.
+
+    hang_up: an answered connection stays open until this is set, as it usually is.
+    """
 
     url: str
     answers: dict[str, tuple[int, bytes, int]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    hang_up: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.hang_up.set()
 
 
 @contextmanager
@@ -80,6 +87,7 @@ def serve() -> Iterator[Server]:
             self.send_header("Content-Length", str(length))
             self.end_headers()
             self.wfile.write(body)
+            mirrors.hang_up.wait(60)
 
         def log_message(self, *_) -> None:
             pass

@@ -54,9 +54,10 @@ def test_failed_write_leaves_the_old_record(store: Store, monkeypatch: pytest.Mo
         raise OSError("No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(OSError, match="space"):
+    with pytest.raises(StoreError, match=r"records/mnist cannot be written \(No space left.*DISTILLATION_RESULTS"):
         store.write(CONFIG, {"metrics": {}})
     assert store.read(CONFIG)["metrics"] == RECORD["metrics"]
+    assert [path.name for path in store.folder.iterdir()] == [store.path(CONFIG).name]
 
 
 def test_not_a_number_is_never_written(store: Store) -> None:

@@ -1,17 +1,12 @@
-"""An interrupted sweep continues to the same records; how it is spread over processes changes nothing."""
+"""A failed sweep continues to the same records; how it is spread over processes changes nothing."""
 
 import dataclasses
-import multiprocessing
-import random
-import signal
-import statistics
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
 
 import pytest
 import torch
+from small_sweep import same_results
 
-from distillation import training
 from distillation.experiments import mnist
 from distillation.experiments.mnist import Net
 from distillation.store import Store, StoreError
@@ -55,10 +50,6 @@ def calls(store: Store) -> list[int]:
 
 def metrics(records: list[dict]) -> list[dict]:
     return [record["metrics"] for record in records]
-
-
-def files(store: Store, ending: str) -> set[str]:
-    return {path.name for path in store.folder.glob(f"*{ending}")}
 
 
 def test_finished_runs_are_skipped(store: Store) -> None:
@@ -131,51 +122,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-def same_results(a: Store, b: Store) -> bool:
-    """Whether metrics, histories and every bit of the weights and logits agree."""
-    records = [[store.read(net) for net in NETS] for store in (a, b)]
-    return all(
-        one["metrics"] == two["metrics"] and one["history"] == two["history"] for one, two in zip(*records, strict=True)
-    ) and all(a.tensors_path(net).read_bytes() == b.tensors_path(net).read_bytes() for net in NETS)
-
-
 def test_two_processes_give_the_same_bits_as_one(
     store: Store, undisturbed: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTILLATION_JOBS", "2")
     together = sweep(mnist.run, NETS, store)
     assert [record["config"]["seed"] for record in together] == [net.seed for net in NETS]
-    assert same_results(store, undisturbed)
-
-
-def sweep_with_checkpoints(store: Store, begun: Event) -> None:
-    training.CHECKPOINT_SECONDS = -1
-    begun.set()
-    sweep(mnist.run, NETS, store)
-
-
-def test_killed_sweep_continues_to_the_same_records(store: Store, undisturbed: Store) -> None:
-    """SIGKILL at random moments; processes are forked from a server that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["distillation.experiments.mnist", "torch._dynamo"])
-    usual = len(NETS) * statistics.median(undisturbed.read(net)["seconds"] for net in NETS)
-    killed = 0
-    for _ in range(5):
-        begun = context.Event()
-        process = context.Process(target=sweep_with_checkpoints, args=(store, begun))
-        process.start()
-        assert begun.wait(60)
-        process.join(random.SystemRandom().uniform(0, usual / 2))
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
-        finished = [net for net in NETS if store.has(net)]
-        assert all(store.read(net) and store.tensors(net) for net in finished)
-    assert killed > 0
-    sweep(mnist.run, NETS, store)
-    assert same_results(store, undisturbed)
-    assert files(store, ".json") == {store.path(net).name for net in NETS}
-    assert not files(store, ".checkpoint.safetensors")
+    assert same_results(store, undisturbed, NETS)
 
 
 def test_sweep_takes_any_configuration_with_threads(store: Store) -> None:

@@ -1,6 +1,6 @@
 """Execute the notebooks at a profile, one after the other, and say how each fared: the back of ./run_all.sh."""
 
-# Imports at the top are of the standard library alone: --help works before anything is installed.
+# Imports at the top are of the standard library alone, in files too: --help works before anything is installed.
 import argparse
 import csv
 import os
@@ -13,9 +13,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+from distillation.files import StoreError, locked, writable, written_whole
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -97,7 +100,11 @@ def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops it like Ctrl-C
     try:
-        outcomes = run_all(chosen, results, name, datasets)
+        with writable(results):
+            outcomes = run_all(chosen, results, name, datasets)
+    except StoreError as reason:
+        print(reason, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted. Finished runs are kept: the same command continues from here.", file=sys.stderr)
         return 130
@@ -153,7 +160,10 @@ def run_all(notebooks: list[Path], results: Path, profile: str, datasets: dict[s
         so_far = duration(time.monotonic() - started)
         print(f"[{number}/{len(notebooks)}] {notebook.stem} ({profile}): {so_far} so far, {expected}", flush=True)
         before = count_records(results)
-        outcome = run_one(notebook, results, profile)
+        output, _ = paths(notebook, results)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with locked(output.with_suffix(".lock")):  # waits where another call is executing the same notebook
+            outcome = run_one(notebook, results, profile)
         print(f"      {outcome.failure or 'done'} after {duration(outcome.seconds)}", flush=True)
         has_trained = count_records(results) > before
         if not outcome.failure and (has_trained or notebook.stem not in known):
@@ -185,10 +195,12 @@ def run_one(notebook: Path, results: Path, profile: str) -> Outcome:
     child.stdin.close()
     child.returncode = os.waitstatus_to_exitcode(status)
     failure = ""
-    executed = nbformat.read(output, 4) if output.exists() else nbformat.v4.new_notebook()
+    executed = nbformat.v4.new_notebook()
+    with suppress(FileNotFoundError, ValueError):  # a full disk leaves half a notebook
+        executed = nbformat.read(output, 4)
     if child.returncode != 0:
         failure = f"FAILED in {failed_cell(executed) or f'its process (exit status {child.returncode})'}, log: {log}"
-    if output.exists():
+    if executed.cells:
         nbformat.write(clean(executed), output)
     # wait4 reports the largest of the process and its descendants, in KiB (bytes on macOS)
     memory = round(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
@@ -205,25 +217,30 @@ def execute(source: Path, output: Path, log: Path, profile: str) -> int:
 
     stop_with_parent()
     parameters: dict[str, Any] = {"profile": profile} | ({"train": True} if profile == "paper" else {})
-    with log.open("a") as file, os.fdopen(os.dup(2), "w") as terminal:
-        os.dup2(file.fileno(), 2)  # what the kernel's process itself says is for the log
+    with os.fdopen(os.dup(2), "w") as terminal:
         try:
-            papermill.execute_notebook(
-                source,
-                output,
-                parameters,
-                cwd=source.parent,
-                kernel_name="python3",
-                progress_bar=False,
-                stdout_file=file,
-                stderr_file=Tee(file, terminal),
-            )
-        except PapermillExecutionError as error:
-            print(re.sub(r"\x1b\[[0-9;]*m", "", str(error)), file=file)
+            with writable(output.parent), log.open("a") as file:
+                os.dup2(file.fileno(), 2)  # what the kernel's process itself says is for the log
+                try:
+                    papermill.execute_notebook(
+                        source,
+                        output,
+                        parameters,
+                        cwd=source.parent,
+                        kernel_name="python3",
+                        progress_bar=False,
+                        stdout_file=file,
+                        stderr_file=Tee(file, terminal),
+                    )
+                except PapermillExecutionError as error:
+                    print(re.sub(r"\x1b\[[0-9;]*m", "", str(error)), file=file)
+                    return 1
+                except KeyboardInterrupt:
+                    print("Interrupted.", file=file)
+                    return 130
+        except StoreError as reason:
+            print(reason, file=terminal)
             return 1
-        except KeyboardInterrupt:
-            print("Interrupted.", file=file)
-            return 130
     return 0
 
 
@@ -348,21 +365,20 @@ def write_time(outcome: Outcome, results: Path, profile: str, dataset: str) -> N
     """Put the notebook's row into results/<profile>/times.csv, in one step; other rows stay."""
     from distillation.training import device
 
-    path = results / "times.csv"
-    rows = []
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     values = (outcome.notebook, profile, round(outcome.seconds), outcome.peak_memory_mb, dataset, device().type, cores)
-    rows = [row for row in rows if (row["notebook"], row["profile"]) != values[:2]]
-    rows.append(dict(zip(COLUMNS, values, strict=True)))
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: (row["profile"], row["notebook"])))
-    os.replace(partial, path)
+    path = results / "times.csv"
+    with locked(path.with_suffix(".lock")):
+        rows = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+        rows = [row for row in rows if (row["notebook"], row["profile"]) != values[:2]]
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+        with written_whole(path) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(sorted(rows, key=lambda row: (row["profile"], row["notebook"])))
 
 
 def count_records(results: Path) -> int:

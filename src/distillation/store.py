@@ -3,19 +3,18 @@
 import dataclasses
 import hashlib
 import json
-import os
-import platform
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-
-class StoreError(RuntimeError):
-    """A record is missing, damaged or stale; the message names it and the remedy."""
+from distillation.files import StoreError, locked, writable, written_whole
 
 
 def plain(config: Any) -> Any:
@@ -28,6 +27,37 @@ def plain(config: Any) -> Any:
     if isinstance(config, tuple | list):
         return [plain(item) for item in config]
     return config
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, texts: dict[str, str] | None = None) -> None:
+    """Write tensors, texts and a digest of both in one step.  Raises StoreError where they cannot be written."""
+    packed, texts = {name: tensor.contiguous() for name, tensor in tensors.items()}, texts or {}
+    with written_whole(path) as partial:
+        try:
+            save_file(packed, partial, metadata=texts | {"digest": _digest(packed, texts)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and texts in a file.  Raises SafetensorError unless they are what was written.
+
+    A file without a digest, as older ones are, is only checked for its form.
+    """
+    with safe_open(path, "pt") as saved:
+        tensors, texts = {name: saved.get_tensor(name) for name in saved.keys()}, saved.metadata() or {}  # noqa: SIM118
+    if texts.pop("digest", None) not in (None, _digest(tensors, texts)):
+        raise SafetensorError("its content is not what was written")
+    return tensors, texts
+
+
+def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
+    """SHA-256 of names, types, shapes, values and texts."""
+    found = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -66,20 +96,30 @@ class Store:
             ) from None
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
-        if not isinstance(record, dict) or record.get("recipe") != self.recipe or record.get("config") != plain(config):
+        if not isinstance(record, dict) or (record.get("recipe"), record.get("config")) != (self.recipe, plain(config)):
             raise StoreError(f"{shown} is not the record of this configuration and recipe. Delete it and run again.")
+        if not isinstance(record.get("metrics"), dict):
+            raise StoreError(f"{shown} is damaged (it has no metrics). Delete it and run again.")
         return record
 
     def write(self, config: Any, record: dict) -> None:
         """Write the run's record in one step: at any moment there is a whole record or none."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps({"config": plain(config), "recipe": self.recipe} | record, indent=1, allow_nan=False)
-        partial = self._partial(self.path(config))
-        with open(partial, "w") as file:
-            file.write(content + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path(config))
+        with written_whole(self.path(config)) as partial:
+            partial.write_text(content + "\n")
+
+    @contextmanager
+    def claimed(self, config: Any, *, wait: bool = True) -> Iterator[bool]:
+        """Keep other processes from the run meanwhile; gives False if one of them has it and wait is False.
+
+        What processes that were killed while they wrote have left of this run is deleted.
+        """
+        with ExitStack() as stack:
+            with writable(self.folder):
+                held = stack.enter_context(locked(self.path(config).with_suffix(".lock"), wait=wait))
+                for leftover in self.folder.glob(f"{self.key(config)}.*partial") if held else ():
+                    leftover.unlink(missing_ok=True)
+            yield held
 
     def tensors_path(self, config: Any) -> Path:
         """Where the run's weights and outputs lie: beside its record."""
@@ -87,16 +127,13 @@ class Store:
 
     def write_tensors(self, config: Any, tensors: dict[str, Tensor]) -> None:
         """Write weights or outputs beside the record, in one step; call before `write`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self._partial(self.tensors_path(config))
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-        os.replace(partial, self.tensors_path(config))
+        save_tensors(tensors, self.tensors_path(config))
 
     def tensors(self, config: Any) -> dict[str, Tensor]:
         """The run's weights and outputs.  Raises StoreError if they are not on this disk or damaged."""
         path = self.tensors_path(config)
         try:
-            return load_file(path)
+            return load_tensors(path)[0]
         except FileNotFoundError:
             raise StoreError(
                 f"records/{self.folder.name}/{path.name} is not on this disk (only records are published): sweep its "
@@ -104,11 +141,6 @@ class Store:
             ) from None
         except SafetensorError as error:
             raise StoreError(f"{path.name} is damaged ({error}). Delete it and run again.") from None
-
-    @staticmethod
-    def _partial(path: Path) -> Path:
-        # No other process has this name, not even on another machine that shares the folder.
-        return path.with_suffix(f".{platform.node()}.{os.getpid()}.partial")
 
     def checkpoint(self, config: Any) -> Path:
         """Where a long run saves its last epoch."""

@@ -28,35 +28,42 @@ def sweep(
     """Run what is not yet in the store; return the records of all configurations, in order.
 
     run(config, store) returns {"metrics": ..., "history": ...}; each finished run is a record on disk, so an
-    interrupted sweep continues where it stopped.  needs_tensors: also run again what has a record but no tensors here.
+    interrupted sweep continues where it stopped.  What another process is running is left to it and waited for at the
+    end.  needs_tensors: also run again what has a record but no tensors here.
     DISTILLATION_JOBS sets the number of local processes (default: one per core and none on a GPU),
     DISTILLATION_BACKEND another joblib backend.  DISTILLATION_SCHEDULER, the address of a Dask scheduler, has its
     workers do the runs instead.
     """
     configs = list(dict.fromkeys(configs))
-    missing = [config for config in configs if not _done(config, store, needs_tensors)]
-    if missing:
-        results = _run_all(run, missing, store, needs_tensors)
-        for _ in tqdm(results, total=len(missing), desc=name, unit="run", mininterval=1):
+    for wait, title in ((False, name), (True, f"{name}, by another process")):
+        missing = [config for config in configs if not _done(config, store, needs_tensors)]
+        if not missing:
+            break
+        results = _run_all(run, missing, store, needs_tensors, wait)
+        for _ in tqdm(results, total=len(missing), desc=title, unit="run", mininterval=1):
             pass
     return [store.read(config) for config in configs]
 
 
-def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False) -> None:
-    """Run one configuration, unless another process has finished it meanwhile, and write its record."""
-    if _done(config, store, needs_tensors):
-        return
-    threads_before = torch.get_num_threads()
-    generator_before = torch.get_rng_state()
-    torch.set_num_threads(config.threads)
-    started = time.monotonic()
-    try:
-        with threadpool_limits(config.threads):
-            result = run(config, store)
-    finally:
-        torch.set_num_threads(threads_before)
-        torch.set_rng_state(generator_before)
-    store.write(config, result | {"seconds": round(time.monotonic() - started, 2), "environment": environment()})
+def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False, wait: bool = True) -> None:
+    """Run one configuration, unless another process has finished it meanwhile, and write its record.
+
+    wait: for another process that is running it; else leave it to that one.
+    """
+    with store.claimed(config, wait=wait) as held:
+        if not held or _done(config, store, needs_tensors):
+            return
+        threads_before = torch.get_num_threads()
+        generator_before = torch.get_rng_state()
+        torch.set_num_threads(config.threads)
+        started = time.monotonic()
+        try:
+            with threadpool_limits(config.threads):
+                result = run(config, store)
+        finally:
+            torch.set_num_threads(threads_before)
+            torch.set_rng_state(generator_before)
+        store.write(config, result | {"seconds": round(time.monotonic() - started, 2), "environment": environment()})
 
 
 def environment() -> dict:
@@ -78,7 +85,7 @@ def _done(config: Any, store: Store, needs_tensors: bool) -> bool:
     return store.has(config) and (not needs_tensors or store.tensors_path(config).exists())
 
 
-def _run_all(run: Run, configs: list[Any], store: Store, needs_tensors: bool) -> Iterable[Any]:
+def _run_all(run: Run, configs: list[Any], store: Store, needs_tensors: bool, wait: bool) -> Iterable[Any]:
     """Finish every configuration where the environment says; yield something whenever one is done."""
     if address := os.environ.get("DISTILLATION_SCHEDULER"):
         from distillation import cluster  # needs Dask, which only those who ask for it have
@@ -86,8 +93,8 @@ def _run_all(run: Run, configs: list[Any], store: Store, needs_tensors: bool) ->
         return cluster.spread(address, run, configs, store, needs_tensors)
     jobs = min(_jobs(), len(configs))
     if jobs == 1:
-        return (finish(run, config, store, needs_tensors) for config in configs)
-    calls = (joblib.delayed(finish)(run, config, store, needs_tensors) for config in configs)
+        return (finish(run, config, store, needs_tensors, wait) for config in configs)
+    calls = (joblib.delayed(finish)(run, config, store, needs_tensors, wait) for config in configs)
     backend = os.environ.get("DISTILLATION_BACKEND", "loky")
     return joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(calls)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from distillation.models import clip_incoming_norms
+from distillation.store import load_tensors, save_tensors
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 CHECKPOINT_SECONDS = 30
@@ -196,31 +195,26 @@ def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict
     tensors["generator"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["cuda_generator"] = torch.cuda.get_rng_state()
-    partial = path.with_suffix(f".{platform.node()}.{os.getpid()}.partial")  # another process may have the same run
-    packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(packed, partial, metadata={"history": json.dumps(history)})
-    os.replace(partial, path)
+    save_tensors(tensors, path, {"history": json.dumps(history)})
 
 
 def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> list[dict]:
     if path is None or not path.exists():
         return []
     try:
-        with safe_open(path, "pt"):
-            pass
+        saved, texts = load_tensors(path)
     except SafetensorError:
         print(f"{path.name} is damaged; the run starts again from its first epoch.")
         return []
-    with safe_open(path, "pt") as saved:
-        model.load_state_dict({name: saved.get_tensor(f"model.{name}") for name in model.state_dict()})
-        state = optimiser.state_dict()
-        # In the memory format of the parameters, which the optimiser's kernels demand.
-        state["state"] = {
-            number: {"momentum_buffer": torch.empty_like(parameter).copy_(saved.get_tensor(f"momentum.{number}"))}
-            for number, parameter in enumerate(model.parameters())
-        }
-        optimiser.load_state_dict(state)
-        torch.set_rng_state(saved.get_tensor("generator"))
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state(saved.get_tensor("cuda_generator"))
-        return json.loads(saved.metadata()["history"])
+    model.load_state_dict({name: saved[f"model.{name}"] for name in model.state_dict()})
+    state = optimiser.state_dict()
+    # In the memory format of the parameters, which the optimiser's kernels demand.
+    state["state"] = {
+        number: {"momentum_buffer": torch.empty_like(parameter).copy_(saved[f"momentum.{number}"])}
+        for number, parameter in enumerate(model.parameters())
+    }
+    optimiser.load_state_dict(state)
+    torch.set_rng_state(saved["generator"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state(saved["cuda_generator"])
+    return json.loads(texts["history"])

@@ -65,7 +65,8 @@ def read_archive(path: Path) -> dict[str, bytes]:
                 if member.isfile() and name in wanted:
                     found[name] = archive.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{_shown(path)} is truncated or damaged ({error}). {REMEDY}") from None
+        reason = str(error).split("\n")[0].rstrip(":")  # others follow for each kind of compression
+        raise DataError(f"{_shown(path)} is truncated or damaged ({reason}). {REMEDY}") from None
     if missing := sorted(wanted - set(found)):
         raise DataError(f"{_shown(path)} lacks {', '.join(missing)}. {REMEDY}")
     return found
