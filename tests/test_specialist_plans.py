@@ -141,7 +141,7 @@ def test_a_mixture_has_as_many_nets_as_its_rival(profile: SpecialistProfile) -> 
             assert config.optimisation.jitter == profile.generalist.optimisation.jitter
             assert (config.start is not None) == (name == "mixture, continued")
             assert config.start in (None, replace(profile.generalist, seed=config.seed))
-    assert [c.seed for c in mixtures(profile)["mixture"]] == list(range(profile.mixture_seeds))
+    assert [c.seed for c in mixtures(profile).get("mixture", [])] == list(range(profile.mixture_seeds))
     assert [c.seed for c in mixtures(profile)["mixture, continued"]] == list(range(profile.seeds))
     for config in rivals(profile):
         assert (config.assignment.number, config.assignment.size) == (number, classes)

@@ -270,12 +270,13 @@ def mixtures(profile: SpecialistProfile) -> dict[str, list[Mixture]]:
             seed=seed,
         )
 
-    return {
+    found = {
         "mixture": [mixture(profile.mixture, seed, None) for seed in range(profile.mixture_seeds)],
         "mixture, continued": [
             mixture(profile.continued, seed, generalist(profile, seed)) for seed in range(profile.seeds)
         ],
     }
+    return {name: configs for name, configs in found.items() if configs}
 
 
 def rivals(profile: SpecialistProfile) -> list[Combination]:
