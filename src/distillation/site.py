@@ -69,10 +69,11 @@ def stage(folder: Path, notebooks: Path) -> None:
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         nbformat.write(page(nbformat.read(path, 4), path.stem), folder / "notebooks" / path.name)
     shutil.copytree(FIGURES, folder / FIGURES.relative_to(REPOSITORY), ignore=shutil.ignore_patterns("*.pdf"))
-    code = Path("src", "distillation")
-    shutil.copytree(REPOSITORY / code, folder / code, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("README.md", "CITATION.cff", "data/README.md", "docs/index.md"):
-        target = folder / name.removeprefix("docs/")
+    for linked in ("src/distillation", "tests"):
+        shutil.copytree(REPOSITORY / linked, folder / linked, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(SETTINGS / "index.md", folder)
+    for name in ("README.md", "CITATION.cff", "data/README.md", "docs/scaling.md"):
+        target = folder / name
         target.parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, target)
     (folder / "scorecard.md").write_text(scorecard())
