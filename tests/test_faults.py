@@ -110,6 +110,25 @@ def test_thirty_kills_lose_nothing(context: ForkServerContext, undisturbed: Undi
     assert continued > 0  # some had left a checkpoint in the middle of a run
 
 
+def test_record_is_whole_as_soon_as_it_appears(
+    context: ForkServerContext, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """SIGKILL whenever a new record is seen in the folder, which random moments would hardly ever meet."""
+    store = store_in(tmp_path)
+    store.folder.mkdir(parents=True)
+    kills = 0
+    for number in range(len(CONFIGS)):
+        process = start(context, tmp_path)
+        while process.is_alive() and len(list(store.folder.glob("*.json"))) == number:
+            pass
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+        check_finished(store, undisturbed)
+    assert kills >= len(CONFIGS) - 1  # the last one may have ended by itself
+    assert len(calls(tmp_path)) <= len(CONFIGS) + kills
+
+
 def test_two_sweeps_at_once_share_the_work(
     context: ForkServerContext, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
@@ -150,7 +169,7 @@ class Line:
 
 def run_line(config: Line, store: Store) -> dict:
     torch.manual_seed(config.seed)
-    model, inputs = torch.nn.Linear(30, 30), torch.randn(20, 30)
+    model, inputs = torch.nn.Linear(30, 10), torch.randn(20, 30)
     history = train(
         model,
         inputs,
@@ -158,7 +177,7 @@ def run_line(config: Line, store: Store) -> dict:
         Optimisation(2, learning_rate=0.01),
         checkpoint=store.checkpoint(config),
     )
-    store.write_tensors(config, {**model.state_dict(), "logits": torch.randn(500)})
+    store.write_tensors(config, {**model.state_dict(), "logits": torch.randn(4000)})  # more than two checkpoints
     return {"metrics": {"loss": history[-1]["loss"]}, "history": history}
 
 
@@ -191,18 +210,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def unwritable(store: Store, reason: str) -> str:
-    """The sweep's refusal to go on, which names the folder, the reason and the remedy in one sentence."""
+def unwritable(store: Store, reason: str) -> None:
+    """The sweep refuses to go on; its message names the folder, the reason and the remedy in one sentence."""
     with pytest.raises(StoreError) as caught:
         sweep(run_line, LINES, store)
-    message = str(caught.value)
+    check_message(str(caught.value), store, reason)
+
+
+def check_message(message: str, store: Store, reason: str) -> None:
     assert message.startswith(f"{store.folder} cannot be written (")
     assert reason in message
     assert message.endswith(
         "make room there, or set DISTILLATION_RESULTS to another folder, and run again; finished runs are kept."
     )
     assert "\n" not in message
-    return message
 
 
 def check_lines(store: Store, lines: Store) -> int:
@@ -231,8 +252,8 @@ def test_full_disk_is_told_and_loses_nothing(lines: Store, small_disk: Path) -> 
             file.truncate(max(0, filler.stat().st_size - pages * 4096))
         try:
             sweep(run_line, LINES, store)
-        except StoreError:
-            unwritable(store, "No space left on device")
+        except StoreError as error:
+            check_message(str(error), store, "No space left on device")
             fell_short.append(check_lines(store, lines))
         else:
             assert check_lines(store, lines) == len(LINES)
