@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from distillation import overview, plans, publish, specialist_plans, speech_plans
+from distillation import audit, overview, plans, publish, specialist_plans, speech_plans
 from distillation.datasets.common import REPOSITORY
 from distillation.examples import Examples
-from distillation.experiments import alignment, mnist, speech
+from distillation.experiments import alignment, mnist
 from distillation.models import mlp
 from distillation.paper import CLAIMS
 from distillation.rows import COLUMNS
@@ -53,36 +53,15 @@ def test_readme_without_its_marks_is_refused() -> None:
 
 
 def test_every_committed_record_belongs_to_the_plan_and_the_current_recipe() -> None:
-    nets = {c for runs in (plans.section3(PAPER) | plans.section2(PAPER)).values() for c in runs}
-    nets |= {net for c in nets if isinstance(c, mnist.Student) for net in mnist.members(c.teacher)}
-    for experiment, configs in (("mnist", nets), ("gradients", set(plans.gradient_noise(PAPER)))):
-        store = PAPER.store(experiment)
+    published = audit.published()
+    assert {path.name for path in (PAPER.results / "records").iterdir()} == set(published)
+    for experiment, configs in published.items():
+        store = audit.store_of(experiment)
         assert {path.stem for path in store.folder.glob("*.json")} == {store.key(config) for config in configs}
         for config in configs:
             record = store.read(config)
             assert record["config"] == json.loads(json.dumps(plain(config)))
             assert record["environment"]["torch"]
-
-
-def test_every_committed_record_of_the_speech_sections_belongs_to_the_plan_and_the_current_recipe() -> None:
-    sections = speech_plans.section4(SPEECH) | speech_plans.section6(SPEECH)
-    configs = {config for runs in sections.values() for config in runs}
-    configs |= set(speech.teachers_of(list(configs)))
-    for experiment, planned in (("speech", configs), ("alignment", {SPEECH.alignment})):
-        store = SPEECH.store(experiment)
-        assert {path.stem for path in store.folder.glob("*.json")} == {store.key(config) for config in planned}
-        for config in planned:
-            assert store.read(config)["config"] == json.loads(json.dumps(plain(config)))
-
-
-def test_every_committed_record_of_the_specialist_sections_belongs_to_the_plan_and_the_current_recipe() -> None:
-    planned = (specialist_plans.section5_runs(PICTURES), specialist_plans.open_question_runs(PICTURES))
-    for experiment in specialist_plans.RECIPES:
-        configs = set().union(*(runs.get(experiment, set()) for runs in planned))
-        store = PICTURES.store(experiment)
-        assert {path.stem for path in store.folder.glob("*.json")} == {store.key(config) for config in configs}
-        for config in configs:
-            assert store.read(config)["config"] == json.loads(json.dumps(plain(config)))
 
 
 def test_the_frozen_alignment_is_published_whole() -> None:

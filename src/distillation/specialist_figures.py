@@ -45,8 +45,7 @@ STUDENT_NAMES = {
     "q": "student of q",
     "p": "student of p",
     "held out": "student of q, held-out pictures too",
-    "continued q": "the generalist, on q",
-    "continued hard": "the generalist, on hard targets",
+    "continued": "the generalist, trained on",
 }
 
 

@@ -33,7 +33,7 @@ class SpecialistProfile:
     (section 6.1), for the first `few` specialists. mixture, mixture_seeds: trained from nothing; continued: from the
     generalist; rivals: number and size of the specialists that are compared with the mixture. temperatures, brief:
     of section 8's trials, and their epochs; distilled_at, distilled_n, distilled_seeds: temperature, n and number of
-    its students; longer: training of nets that start as the generalist.
+    its students; longer: of the generalist that is trained on.
     """
 
     name: str
@@ -291,7 +291,7 @@ def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
 
     "q": trained from nothing like the generalist, at the profile's temperature; "p": on the generalist's own
     distribution.  Trials with one seed: "temperature": briefly, at each temperature; "held out": briefly, also on the
-    held-out pictures; "continued q", "continued hard": nets that start as the generalist.
+    held-out pictures; "continued": the generalist itself, trained on with hard targets.
     """
 
     def student(seed: int, **changes) -> Distilled:
@@ -306,14 +306,13 @@ def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
     seeds = range(profile.distilled_seeds)
     briefly = brief_generalist(profile).optimisation
     longer = replace(profile.longer, jitter=briefly.jitter)
-    continued = student(0, continued=True, optimisation=longer)
+    continued = replace(student(0), targets=None, temperature=1.0, continued=True, optimisation=longer)
     return {
         "q": [student(seed) for seed in seeds],
         "p": [on_own(student(seed)) for seed in seeds],
         "temperature": [student(0, temperature=value, optimisation=briefly) for value in profile.temperatures],
         "held out": [student(0, held_out=True, optimisation=briefly)],
-        "continued q": [continued],
-        "continued hard": [replace(continued, targets=None, temperature=1.0)],
+        "continued": [continued],
     }
 
 
