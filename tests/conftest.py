@@ -13,9 +13,10 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _on_the_cpu() -> Iterator[None]:
+def _on_the_cpu_of_this_machine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTILLATION_DEVICE", "cpu")
+        patch.delenv("DISTILLATION_SCHEDULER", raising=False)
         yield
 
 

@@ -119,9 +119,11 @@ def second(workers: Workers) -> Iterator[subprocess.Popen]:
     process.wait()
 
 
-@pytest.fixture(autouse=True)
-def _on_the_cluster(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def scheduled(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    """Sweeps go to the workers."""
     monkeypatch.setenv("DISTILLATION_SCHEDULER", workers.address)
+    return workers
 
 
 @pytest.fixture(scope="module")
@@ -140,19 +142,21 @@ def check(records: list[dict], store: Store, serial: Store) -> None:
         expected = serial.read(net)
         assert (record["metrics"], record["history"]) == (expected["metrics"], expected["history"])
         assert store.tensors_path(net).read_bytes() == serial.tensors_path(net).read_bytes()
-    assert sorted(path.name for path in store.folder.iterdir()) == sorted(path.name for path in serial.folder.iterdir())
+    # A killed worker may leave a partial file, which nobody reads.
+    files = {path.name for path in store.folder.iterdir() if path.suffix != ".partial"}
+    assert files == {path.name for path in serial.folder.iterdir()}
 
 
 def test_two_workers_give_the_bits_of_one_process(
-    store: Store, serial: Store, workers: Workers, second: subprocess.Popen
+    store: Store, serial: Store, scheduled: Workers, second: subprocess.Popen
 ) -> None:
     check(sweep(mnist.run, NETS, store), store, serial)
 
 
 def test_sweep_whose_worker_is_killed_in_the_middle_of_a_run_gives_the_same_records(
-    store: Store, serial: Store, workers: Workers, second: subprocess.Popen
+    store: Store, serial: Store, scheduled: Workers, second: subprocess.Popen
 ) -> None:
-    with Client(workers.address, set_as_default=False) as client, ThreadPoolExecutor() as pool:
+    with Client(scheduled.address, set_as_default=False) as client, ThreadPoolExecutor() as pool:
         victim = names(client)["second"]
         sweeping = pool.submit(sweep, mnist.run, NETS, store)
         wait_until(lambda: is_training(client, victim) or sweeping.done(), second)
@@ -170,7 +174,7 @@ def is_training(client: Client, worker: str) -> bool:
     return "training.py" in str(client.call_stack().get(worker, ""))
 
 
-def test_caller_says_where_the_data_are(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caller_says_where_the_data_are(scheduled: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILLATION_DATA", "my data")
     (record,) = sweep(look, [Coin(1)], Store(Path("records/coins"), 1))
@@ -179,7 +183,7 @@ def test_caller_says_where_the_data_are(store: Store, tmp_path: Path, monkeypatc
     assert len(list((tmp_path / "records" / "coins").glob("*.json"))) == 1
 
 
-def test_failing_run_is_raised(store: Store) -> None:
+def test_failing_run_is_raised(store: Store, scheduled: Workers) -> None:
     with pytest.raises(RuntimeError, match="no coin 3"):
         sweep(fail, [Coin(3)], store)
 
@@ -189,7 +193,7 @@ def test_failing_run_is_raised(store: Store) -> None:
     [
         (
             KilledWorker("run", SimpleNamespace(address="tcp://10.0.0.2:1"), 3),
-            "Workers died .* seed=7.* tcp://10.0.0.2:1",
+            "Workers died .*seed=7.* tcp://10.0.0.2:1",
         ),
         (CancelledError(), "scheduler at tcp://10.0.0.1:8786 was lost"),
         (ModuleNotFoundError(name="numba"), f"cannot import numba: .*PYTHONPATH={re.escape(str(REPOSITORY / 'src'))}"),
@@ -206,6 +210,7 @@ def test_what_a_cluster_does_wrong_is_said_with_its_remedy(raised: Exception, me
 @pytest.mark.parametrize(
     ("code", "threads", "message"),
     [("another", 1, "tcp://10.0.0.2:1 runs other code"), (cluster.CODE, 2, "tcp://10.0.0.2:1 has 2 threads")],
+    ids=["other code", "two threads"],
 )
 def test_unfit_worker_refuses(
     code: str, threads: int, message: str, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -234,6 +239,7 @@ def test_address_without_a_scheduler_is_refused(address: str, store: Store, monk
 
 
 def test_missing_dask_is_said_with_its_remedy(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLATION_SCHEDULER", "tcp://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "dask.distributed", None)
     monkeypatch.delitem(sys.modules, "distillation.cluster")
     monkeypatch.delattr(distillation, "cluster")

@@ -47,12 +47,13 @@ A call that was interrupted or killed is continued by the next one. A failing no
 the exit status is 1 if any failed and 2 if the call could not be understood.
 
 environment variables:
-  DISTILLATION_DATA     folder that holds the data sets (mnist/, an4/, cifar-100/; see data/README.md); default: data/
-  DISTILLATION_OFFLINE  set to 1: never download anything
-  DISTILLATION_DEVICE   cpu, cuda or mps; default: the best there is
-  DISTILLATION_JOBS     local processes to spread runs over; default: one per core, one in all on a GPU
-  DISTILLATION_BACKEND  joblib backend that runs them (loky, or dask, ray ... if installed); default: loky
-  DISTILLATION_RESULTS  folder for results; default: results/
+  DISTILLATION_DATA       folder that holds the data sets (mnist/, an4/, cifar-100/; see data/README.md); default: data/
+  DISTILLATION_OFFLINE    set to 1: never download anything
+  DISTILLATION_DEVICE     cpu, cuda or mps; default: the best there is
+  DISTILLATION_JOBS       local processes to spread runs over; default: one per core, one in all on a GPU
+  DISTILLATION_BACKEND    joblib backend that runs them (loky, or ray ... if installed); default: loky
+  DISTILLATION_SCHEDULER  address of a Dask scheduler whose workers do the runs instead; see docs/scaling.md
+  DISTILLATION_RESULTS    folder for results; default: results/
 """
 
 
