@@ -205,7 +205,7 @@ def test_help_explains_profiles_commands_and_every_environment_variable(capsys):
     package = "\n".join(path.read_text() for path in (runner.REPOSITORY / "src").rglob("*.py"))
     used = set(re.findall(r"DISTILLATION_[A-Z]+", package))
     assert len(used) >= 6
-    for word in [*used, "smoke", "quick", "paper", "test", "site", "--fresh"]:
+    for word in [*used, "smoke", "quick", "paper", "test", "site", "verify", "--fresh"]:
         assert word in shown, word
 
 
