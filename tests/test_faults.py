@@ -87,15 +87,16 @@ def check_complete(store: Store, undisturbed: Undisturbed) -> None:
 def test_thirty_kills_lose_nothing(context: ForkServerContext, undisturbed: Undisturbed, tmp_path: Path) -> None:
     """SIGKILL at random moments; a sweep that finishes before its kill is checked, and another one begun."""
     moments = random.Random(0)
-    kills = sweeps = continued = 0
-    while kills < KILLS:
+    kills = sweeps = continued = 0  # continued: kills that left a checkpoint in the middle of a run
+    while kills < KILLS or continued == 0:
+        assert kills < 10 * KILLS, "no kill hit in the middle of a run"
         sweeps += 1
         folder = tmp_path / f"sweep {sweeps}"
         store = store_in(folder)
         before = kills
         while True:
             process = start(context, folder)
-            process.join(moments.uniform(0, undisturbed.seconds / 6) if kills < KILLS else None)
+            process.join(moments.uniform(0, undisturbed.seconds / 3) if kills < KILLS or continued == 0 else None)
             process.kill()
             process.join()
             if process.exitcode != -signal.SIGKILL:
@@ -106,8 +107,7 @@ def test_thirty_kills_lose_nothing(context: ForkServerContext, undisturbed: Undi
         assert process.exitcode == 0
         check_complete(store, undisturbed)
         assert len(calls(folder)) <= len(CONFIGS) + kills - before  # only what was in flight is run again
-    assert kills == KILLS
-    assert continued > 0  # some had left a checkpoint in the middle of a run
+    assert kills >= KILLS
 
 
 def test_record_is_whole_as_soon_as_it_appears(
