@@ -1,6 +1,5 @@
 """The hyper-parameters of every planned run, from the configurations themselves."""
 
-import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -53,13 +52,10 @@ def table(profile: str) -> pd.DataFrame:
 
 def settings(config: Any) -> dict[str, Any]:
     """What the table shows of one configuration; None for what it has not."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    values, training = vars(config), vars(config.optimisation)
     net = config
     for name in ("assignment", "generalist"):  # a specialist's and a student's net is the generalist's
         net = getattr(net, name, net)
-    training = {
-        field.name: getattr(config.optimisation, field.name) for field in dataclasses.fields(config.optimisation)
-    }
     other = [_other(name, called, (values | training).get(name)) for name, called in OTHER.items()]
     return {
         "net": layers(net.hidden) if hasattr(net, "hidden") else "-".join(map(str, net.widths)),

@@ -50,9 +50,9 @@ def readme_table(rows: pd.DataFrame) -> str:
             "claim": rows["claim"],
             "unit": rows["unit"],
             "paper": rows["paper"].fillna(""),
-            "ours": [_number(value) for value in rows["ours"]],
+            "ours": [number(value) for value in rows["ours"]],
             "95 % interval": [
-                "" if pd.isna(low) else f"{_number(low)} to {_number(high)}"
+                "" if pd.isna(low) else f"{number(low)} to {number(high)}"
                 for low, high in zip(rows["low"], rows["high"], strict=True)
             ],
             "seeds": rows["seeds"].astype(str),
@@ -63,5 +63,6 @@ def readme_table(rows: pd.DataFrame) -> str:
     return shown.to_markdown(index=False, disable_numparse=True)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits, or all before the point."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distillation.figures import COLOURS, PAPER
+from distillation.overview import number
 
 # How a verdict looks: its colour and marker, so that it can be told without colours, too.
 VERDICTS = {
@@ -40,11 +41,6 @@ def measured(row: pd.Series) -> str:
     if pd.isna(row["low"]):
         return number(row["ours"])
     return f"{number(row['ours'])} ({number(row['low'])} to {number(row['high'])})"
-
-
-def number(value: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def figure(rows: pd.DataFrame) -> Figure:
