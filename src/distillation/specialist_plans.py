@@ -120,7 +120,7 @@ PAPER = SpecialistProfile(
 )
 
 _QUICK_GENERALIST = Generalist(
-    data=Data(classes=25, cases=11_250, test=2_500), widths=(24, 48, 96), optimisation=_training(5, 0.1)
+    data=Data(classes=25, cases=9_000, test=2_500), widths=(24, 48, 96), optimisation=_training(5, 0.1)
 )
 
 QUICK = dataclasses.replace(
@@ -128,12 +128,12 @@ QUICK = dataclasses.replace(
     name="quick",
     generalist=_QUICK_GENERALIST,
     seeds=2,
-    number=6,
+    number=5,
     size=6,
     specialist=_training(2, 0.03),
-    methods=("confusion", "superclasses", "random"),
+    methods=("superclasses", "random"),
     early=(2,),
-    half=replace(_QUICK_GENERALIST, data=Data(classes=25, cases=5_625, test=2_500)),
+    half=replace(_QUICK_GENERALIST, data=Data(classes=25, cases=4_500, test=2_500)),
     glyphs=tuple(_glyphs(_QUICK_GENERALIST, 100, cases, epochs, 2_000) for cases, epochs in ((2_700, 12), (32_400, 1))),
     glyph_size=15,
     shares=(1.0, 0.2),
@@ -161,6 +161,7 @@ SMOKE = dataclasses.replace(
     generalist=_SMOKE_GENERALIST,
     number=4,
     specialist=_training(2, 0.03, jitter=2, batch_size=64),
+    methods=("confusion", "superclasses", "random"),
     early=(1,),
     half=replace(_SMOKE_GENERALIST, data=Data("glyphs", 24, 720, 480)),
     glyphs=tuple(_glyphs(_SMOKE_GENERALIST, 40, cases, epochs, 400) for cases, epochs in ((720, 3), (2_160, 1))),
