@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
@@ -106,17 +107,24 @@ def local_processes(workers: int) -> Iterator[None]:
 
 
 @contextmanager
-def dask_workers(workers: int) -> Iterator[None]:
-    """Sweeps on a Dask scheduler of this machine with so many workers."""
+def dask_workers(workers: int, **environment: str) -> Iterator[None]:
+    """Sweeps on a Dask scheduler of this machine with so many workers, which have these environment variables."""
     settings = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": 0}
     with (
+        patch.dict(os.environ, environment),
         LocalCluster(n_workers=workers, threads_per_worker=1, **settings) as cluster,
         patch.dict(os.environ, DISTILLATION_SCHEDULER=cluster.scheduler_address),
     ):
         yield
 
 
-WAYS = {"processes of this machine": local_processes, "Dask workers on this machine": dask_workers}
+# A worker gives each batch's memory back to the system, and fetches it again, unless glibc is told to keep it.
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "1000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
+WAYS = {
+    "processes of this machine": local_processes,
+    "Dask workers on this machine": partial(dask_workers, **KEEP_MEMORY),
+    "the same without `MALLOC_...`": dask_workers,
+}
 
 
 def rates(frames: int) -> dict[str, float]:

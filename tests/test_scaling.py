@@ -68,8 +68,9 @@ def test_script_prints_all_tables_and_saves_nothing_unasked() -> None:
     )
     assert done.returncode == 0, done.stderr
     for shown in (
-        "| processes of this machine    | 2 ",
-        "| Dask workers on this machine | 2 ",
+        "| processes of this machine     | 2 ",
+        "| Dask workers on this machine  | 2 ",
+        "| the same without `MALLOC_...` | 2 ",
         "| one model ",
         "| GB ",
     ):
