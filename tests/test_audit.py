@@ -1,6 +1,5 @@
 """The audit runs records again from nothing, and notices what does not come out again."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -35,10 +34,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set]
 
 def change(config, **metrics) -> None:
     """Another result in a published record."""
-    path = store_of("mnist").path(config)
-    record = json.loads(path.read_text())
+    record = store_of("mnist").read(config)
     record["metrics"] |= metrics
-    path.write_text(json.dumps(record))
+    store_of("mnist").write(config, record)
 
 
 def test_what_is_run_again_is_identical(published: dict, capsys: pytest.CaptureFixture) -> None:
@@ -88,8 +86,7 @@ def test_what_is_missing_is_said_in_a_sentence(published: dict, capsys: pytest.C
 
 def test_draws(published: dict) -> None:
     for number, net in enumerate(NETS):
-        path = store_of("mnist").path(net)
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 200.0 * 10.0**-number}))
+        store_of("mnist").write(net, store_of("mnist").read(net) | {"seconds": 200.0 * 10.0**-number})
     of = dict.fromkeys(published["mnist"], "mnist")
     alone = store_of("mnist").read(STUDENT)["seconds"]
     assert cost(Run("mnist", STUDENT), of) == pytest.approx(200 + 20 + alone)

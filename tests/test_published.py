@@ -62,6 +62,7 @@ def test_every_committed_record_belongs_to_the_plan_and_the_current_recipe() -> 
             record = store.read(config)
             assert record["config"] == json.loads(json.dumps(plain(config)))
             assert record["environment"]["torch"]
+            assert json.loads(store.path(config).read_text())["digest"]
 
 
 def test_the_frozen_alignment_is_published_whole() -> None:

@@ -6,7 +6,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from distillation import overview, scorecard
-from distillation.scorecard import VERDICTS, measured, number
+from distillation.overview import measured, number
+from distillation.scorecard import VERDICTS
 
 ROWS = pd.DataFrame(
     [
@@ -21,7 +22,9 @@ ROWS = pd.DataFrame(
 
 def test_table_by_hand() -> None:
     found = scorecard.table(ROWS)
-    assert found["ours"].tolist() == ["150 (140 to 160)", "1 (3 to -1)", "0.25", "0"]
+    page = "../results/paper/provenance.md"
+    expected = {"a": "150 (140 to 160)", "b": "1 (3 to -1)", "c": "0.25", "d": "0"}
+    assert found["ours"].tolist() == [f"[{text}]({page}#{name})" for name, text in expected.items()]
     assert found["paper"].tolist() == [100, -2, "", 0]
     assert found["run it again"].tolist()[1] == "`./run_all.sh paper 03`"
     assert found["notebook"][2] == "[04](04_specialists.ipynb)"

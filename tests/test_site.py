@@ -25,6 +25,7 @@ NAMES = [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
 PAGES = [
     "index.html",
     "data/README.html",
+    "results/paper/provenance.html",
     *(f"notebooks/{path.stem}.html" for path in sorted(NOTEBOOKS.glob("*.ipynb"))),
 ]
 PHONE = {"width": 390, "height": 844}
@@ -166,13 +167,15 @@ def test_figure_is_enlarged_by_click_and_by_key_and_closed_again(page, address):
     large.wait_for(state="hidden")
 
 
-def test_landing_page_leads_from_every_claim_to_its_notebook(page, address):
+def test_landing_page_leads_from_every_claim_to_its_records_and_notebook(page, address):
     page.goto(address)
     rows = page.locator("table.scorecard tbody tr")
     claims = overview.headline()
     assert rows.count() == len(claims)
     links = rows.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
-    assert links == [f"notebooks/{name}.html" for name in claims["notebook"]]
+    records = [overview.traced("", name).split("(")[1][:-1].replace(".md#", ".html#") for name in claims["id"]]
+    assert links[::2] == records
+    assert links[1::2] == [f"notebooks/{name}.html" for name in claims["notebook"]]
     for words in ("@software{", "@article{hinton2015", "./run_all.sh site"):
         assert words in page.locator("article").inner_text()
 

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -162,7 +161,7 @@ def test_damaged_tensors_are_named(store: Store) -> None:
 
 @settings(max_examples=100)
 @given(st.data())
-def test_mutated_record_is_refused_or_is_a_record_of_its_configuration(written: Store, data: st.DataObject) -> None:
+def test_mutated_record_is_refused_or_holds_what_was_written(written: Store, data: st.DataObject) -> None:
     path = written.path(CONFIG)
     whole = path.read_bytes()
     place, byte = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 255))
@@ -172,8 +171,7 @@ def test_mutated_record_is_refused_or_is_a_record_of_its_configuration(written: 
     except StoreError:
         return
     finally:
-        mutated = path.read_bytes()
         path.write_bytes(whole)
-    assert record == json.loads(mutated)
+    assert {name: record[name] for name in RECORD} == RECORD
     assert record["config"] == plain(CONFIG)
     assert record["recipe"] == written.recipe

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from distillation import plans
 from distillation.experiments import mnist
+from distillation.files import StoreError, noted
 from distillation.plans import Profile
-from distillation.store import StoreError
 
 NUMBER = 100
+NETS = ("teacher", "distilled", "plain")
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,16 @@ class Examples:
     def load(cls, profile: Profile) -> "Examples":
         """The profile's examples.  Raises StoreError, naming the command that makes them, if they are missing."""
         try:
-            return cls(**load_file(cls.path(profile)))
+            return cls(**load_file(noted(cls.path(profile), *sources(profile))))
         except FileNotFoundError:
             raise StoreError(
                 f"results/{profile.name}/examples/digits.safetensors is missing: run ./run_all.sh {profile.name}."
             ) from None
+
+
+def sources(profile: Profile) -> list[Path]:
+    """The records of the nets that the examples hold the logits of."""
+    return [profile.store("mnist").path(plans.section3(profile)[name][0]) for name in NETS]
 
 
 def make(profile: Profile) -> Examples:
@@ -46,7 +52,7 @@ def make(profile: Profile) -> Examples:
     runs = plans.section3(profile)
     logits = {
         name: store.tensors(runs[key][0])["scored_logits"][:NUMBER]
-        for name, key in (("teacher_logits", "teacher"), ("student_logits", "distilled"), ("plain_logits", "plain"))
+        for name, key in zip(("teacher_logits", "student_logits", "plain_logits"), NETS, strict=True)
     }
     images, labels = data.test_images[:NUMBER], data.test_labels[:NUMBER]
     examples = Examples(images=images, labels=labels, **logits)
@@ -62,7 +68,7 @@ def publish_weights(profile: Profile) -> list[Path]:
     folder = profile.results / "models"
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name in ("teacher", "distilled", "plain"):
+    for name in NETS:
         tensors = store.tensors(runs[name][0])
         weights = {key: value.half() for key, value in tensors.items() if key.endswith(("weight", "bias"))}
         paths.append(folder / f"{name}.safetensors")

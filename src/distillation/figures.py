@@ -11,6 +11,7 @@ from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distillation.overview import PUBLISHED, traced
 from distillation.statistics import estimate
 
 COLOURS = sns.color_palette("colorblind")
@@ -35,7 +36,7 @@ def show(figure: Figure, name: str, caption: str, results: Path) -> None:
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     display(figure)
     plt.close(figure)
-    display(Markdown(f"*Figure `{name}`. {caption}*"))
+    display(Markdown(f"*Figure `{name}`. {caption}{_records(f'Figure {name}', results)}*"))
 
 
 def tabulate(table: pd.DataFrame, name: str, caption: str, results: Path) -> None:
@@ -45,7 +46,12 @@ def tabulate(table: pd.DataFrame, name: str, caption: str, results: Path) -> Non
     table.to_csv(folder / f"{name}.csv", index=False)
     text = table.to_markdown(index=False, disable_numparse=True)
     (folder / f"{name}.md").write_text(text + "\n")
-    display(Markdown(f"{text}\n\n*Table `{name}`. {caption}*"))
+    display(Markdown(f"{text}\n\n*Table `{name}`. {caption}{_records(f'Table {name}', results)}*"))
+
+
+def _records(name: str, results: Path) -> str:
+    # Only the published run has a page that says where its numbers come from.
+    return f" {traced('Records', name, '../')}." if results == PUBLISHED else ""
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks between processes that use one folder at the same time."""
+"""Files that are written whole or not at all, locks between processes, and what is read for what."""
 
 # Imports are of the standard library alone, as the runner's are.
 import fcntl
@@ -44,6 +44,27 @@ def writable(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({reason}): make room there, or set DISTILLATION_RESULTS to another folder, "
             "and run again; finished runs are kept."
         ) from None
+
+
+_watching: list[set[Path]] = []
+
+
+@contextmanager
+def watched() -> Iterator[set[Path]]:
+    """Gives the set of the published files that are read meanwhile; it fills as they are."""
+    found: set[Path] = set()
+    _watching.append(found)
+    try:
+        yield found
+    finally:
+        _watching.remove(found)
+
+
+def noted(*paths: Path) -> Path:
+    """Tell those who watch that what is made now follows from these files; return the first."""
+    for found in _watching:
+        found.update(paths)
+    return paths[0]
 
 
 @contextmanager

@@ -1,16 +1,17 @@
 """The paper's claims beside our measurements: one row per id of the claims that sections 2 and 3 cover."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from distillation import paper, plans
 from distillation.examples import Examples
 from distillation.experiments import limits, mnist
 from distillation.plans import Profile
-from distillation.rows import COLUMNS, NOTEBOOKS, above, below, row
+from distillation.rows import Claims, Finding, above, below, best_of
 from distillation.statistics import (
     Estimate,
     agreement,
@@ -21,14 +22,6 @@ from distillation.statistics import (
 )
 
 NAN = float("nan")
-# What counts as reproduced for the absolute figures of section 3, set before the published run.
-TARGETS = {
-    "mnist.teacher": (0, 75),
-    "mnist.plain": (135, 160),
-    "mnist.distilled": (0, 90),
-    "mnist.no3.corrected_threes": (97.5, 100),
-    "mnist.only78.corrected_error": (0, 16),
-}
 
 
 @dataclass(frozen=True)
@@ -153,97 +146,131 @@ def ensemble_difference(runs: Runs) -> Estimate:
     return estimate(pivot["geometric"] - pivot["arithmetic"])
 
 
+def claims(runs: Runs) -> Claims:
+    """What the claims of sections 2 and 3 came out as, from the records and examples."""
+    find = partial(partial, runs=runs)
+    section2 = {
+        "loss.gradient": find(_gradient),
+        "loss.t2_scaling": find(_scaling),
+        "loss.logit_limit": find(_logit_limit),
+        "soft.gradient_variance": find(_gradient_variance),
+        "soft.learning_rate": find(_learning_rate),
+        "soft.less_data": find(_less_data),
+    }
+    # Targets: what counts as reproduced, set before the published run.
+    section3 = {
+        "mnist.teacher": find(_errors, name="teacher", theirs=paper.TEACHER_ERRORS, target=(0, 75)),
+        "mnist.plain": find(_errors, name="plain", theirs=paper.PLAIN_ERRORS, target=(135, 160)),
+        "mnist.distilled": find(_errors, name="distilled", theirs=paper.DISTILLED_ERRORS, target=(0, 90)),
+        "mnist.temperature_300": find(_high_temperatures),
+        "mnist.temperature_30": find(_low_temperatures),
+        "mnist.no3.errors": find(_no_threes, column="errors", theirs="errors"),
+        "mnist.no3.errors_on_threes": find(_no_threes, column="errors_on_omitted_none", theirs="errors_on_threes"),
+        "mnist.no3.corrected_errors": find(_no_threes, column="errors_test", theirs="corrected"),
+        "mnist.no3.corrected_threes": find(_threes_recognised, target=(97.5, 100)),
+        "mnist.only78.error": find(_sevens_and_eights),
+        "mnist.only78.corrected_error": find(_sevens_and_eights_corrected, target=(0, 16)),
+        "mnist.hard_weight": find(_hard_weight),
+        "mnist.unlabelled": find(_unlabelled),
+        "ensemble.mean": find(_means),
+    }
+    return Claims(runs.profile.dataset, {"01": section2, "02": section3})
+
+
 def table(profile: Profile, notebook: str | None = None) -> pd.DataFrame:
-    """All rows, or those of one notebook ("01"), from the records and examples.  Columns: `COLUMNS`."""
-    runs, examples = Runs(profile), Examples.load(profile)
-    builders = _BUILDERS[notebook] if notebook else [build for group in _BUILDERS.values() for build in group]
-    rows = [build(runs, examples) for build in builders]
-    flat = [row for group in rows for row in (group if isinstance(group, list) else [group])]
-    found = pd.DataFrame(flat, columns=COLUMNS)
-    return found.assign(dataset=profile.dataset)
+    """`claims` as rows, all or those of one notebook ("01").  Columns: `rows.COLUMNS`."""
+    return claims(Runs(profile)).table(notebook)
 
 
-def _absolute(name: str, theirs: float, values, notebook: str = "02") -> tuple:
+def _exact(theirs: float, ours: float, holds: bool) -> Finding:
+    return Finding(theirs, Estimate(ours, NAN, NAN, (ours,)), "reproduced" if holds else "not reproduced")
+
+
+def _absolute(theirs: float, values, target: tuple[float, float] | None = None) -> Finding:
     found = estimate(values)
-    return row(name, theirs, found, agreement(found, theirs, TARGETS.get(name)), notebook)
+    return Finding(theirs, found, agreement(found, theirs, target))
 
 
-def _limits(_: Runs, examples: Examples) -> list[tuple]:
-    z, v = examples.student_logits, examples.teacher_logits
-    far = limits.logit_range(z, v)
+def _example_logits(runs: Runs) -> tuple[Tensor, Tensor]:
+    examples = Examples.load(runs.profile)
+    return examples.student_logits, examples.teacher_logits
+
+
+def _gradient(runs: Runs) -> Finding:
     # To twelve decimals: what lies below differs between processors.
-    deviation = round(limits.gradient_deviation(z, v, [1.0, 2.5, 20.0]), 12)
+    deviation = round(limits.gradient_deviation(*_example_logits(runs), [1.0, 2.5, 20.0]), 12)
+    return _exact(0, deviation, deviation < 1e-12)
+
+
+def _scaling(runs: Runs) -> Finding:
+    z, v = _example_logits(runs)
+    far = limits.logit_range(z, v)
     grid = list(np.geomspace(10 * far, 1000 * far, 9))
     slope = limits.exponent(limits.against_temperature(z, v, grid), "plain", 10 * far)
-    limit = limits.against_temperature(z, v, [100 * far])["deviation"].item()
-
-    def exact(name: str, theirs: float, ours: float, holds: bool) -> tuple:
-        return row(name, theirs, Estimate(ours, NAN, NAN, (ours,)), "reproduced" if holds else "not reproduced", "01")
-
-    return [
-        exact("loss.gradient", 0, deviation, deviation < 1e-12),
-        exact("loss.t2_scaling", -2, slope, abs(slope + 2) < 0.05),
-        exact("loss.logit_limit", 0, limit, limit < 0.05),
-    ]
+    return _exact(-2, slope, abs(slope + 2) < 0.05)
 
 
-def _gradient_variance(runs: Runs, _: Examples) -> tuple:
+def _logit_limit(runs: Runs) -> Finding:
+    z, v = _example_logits(runs)
+    limit = limits.against_temperature(z, v, [100 * limits.logit_range(z, v)])["deviation"].item()
+    return _exact(0, limit, limit < 0.05)
+
+
+def _gradient_variance(runs: Runs) -> Finding:
     found = gradient_ratio(runs)
-    return row("soft.gradient_variance", "", found, below(found, 0.5, 1), "01")
+    return Finding("", found, below(found, 0.5, 1))
 
 
-def _learning_rate(runs: Runs, _: Examples) -> tuple:
+def _learning_rate(runs: Runs) -> Finding:
     found = learning_rate_ratio(runs)
-    return row("soft.learning_rate", "", found, above(found, 1, 2), "01")
+    return Finding("", found, above(found, 1, 2))
 
 
-def _less_data(runs: Runs, _: Examples) -> tuple:
+def _less_data(runs: Runs) -> Finding:
     found = data_share(runs)
-    return row("soft.less_data", "", _scaled(found, 0.01), below(found, 50, 100), "01")
+    return Finding("", _scaled(found, 0.01), below(found, 50, 100))
 
 
-def _nets(runs: Runs, _: Examples) -> list[tuple]:
-    return [
-        _absolute("mnist.teacher", paper.TEACHER_ERRORS, runs.errors("teacher")),
-        _absolute("mnist.plain", paper.PLAIN_ERRORS, runs.errors("plain")),
-        _absolute("mnist.distilled", paper.DISTILLED_ERRORS, runs.errors("distilled")),
-    ]
+def _errors(runs: Runs, name: str, theirs: float, target: tuple[float, float]) -> Finding:
+    return _absolute(theirs, runs.errors(name), target)
 
 
-def _temperatures(runs: Runs, _: Examples) -> list[tuple]:
+def _high_temperatures(runs: Runs) -> Finding:
     _width, spread = spread_at_high_temperatures(runs)
+    return Finding("", spread, similar(spread, advantage(runs)))
+
+
+def _low_temperatures(runs: Runs) -> Finding:
     best, near = best_temperatures(runs, min(runs.profile.widths))
     low, high = paper.BEST_TEMPERATURES_30_UNITS
     if low <= near[0] and near[-1] <= high:
         judged = "reproduced"
     else:
         judged = "partly" if any(low <= t <= high for t in near) else "not reproduced"
-    seeds = runs.profile.narrow_seeds
-    narrow = ("mnist.temperature_30", f"{low:g}-{high:g}", best, near[0], near[-1], seeds, "", judged, NOTEBOOKS["02"])
-    return [row("mnist.temperature_300", "", spread, similar(spread, advantage(runs)), "02"), narrow]
+    return Finding(f"{low:g}-{high:g}", best_of(best, near, runs.profile.narrow_seeds), judged)
 
 
-def _no_threes(runs: Runs, _: Examples) -> list[tuple]:
-    found, theirs = runs["no 3s"], paper.NO_THREES
+def _no_threes(runs: Runs, column: str, theirs: str) -> Finding:
+    return _absolute(paper.NO_THREES[theirs], runs["no 3s"][column])
+
+
+def _threes_recognised(runs: Runs, target: tuple[float, float]) -> Finding:
+    found = runs["no 3s"]
     right = 100 * (1 - found["errors_on_omitted_test"] / found["omitted_cases"])
-    return [
-        _absolute("mnist.no3.errors", theirs["errors"], found["errors"]),
-        _absolute("mnist.no3.errors_on_threes", theirs["errors_on_threes"], found["errors_on_omitted_none"]),
-        _absolute("mnist.no3.corrected_errors", theirs["corrected"], found["errors_test"]),
-        _absolute("mnist.no3.corrected_threes", theirs["percent"], right),
-    ]
+    return _absolute(paper.NO_THREES["percent"], right, target)
 
 
-def _only_sevens_and_eights(runs: Runs, _: Examples) -> list[tuple]:
-    found, theirs = runs["only 7s and 8s"], paper.ONLY_SEVENS_AND_EIGHTS
+def _sevens_and_eights(runs: Runs) -> Finding:
+    return _absolute(paper.ONLY_SEVENS_AND_EIGHTS["error_percent"], runs["only 7s and 8s"]["percent"])
+
+
+def _sevens_and_eights_corrected(runs: Runs, target: tuple[float, float]) -> Finding:
+    found = runs["only 7s and 8s"]
     corrected = 100 * found["errors_test"] / found["evaluated"]
-    return [
-        _absolute("mnist.only78.error", theirs["error_percent"], found["percent"]),
-        _absolute("mnist.only78.corrected_error", theirs["corrected_percent"], corrected),
-    ]
+    return _absolute(paper.ONLY_SEVENS_AND_EIGHTS["corrected_percent"], corrected, target)
 
 
-def _hard_weight(runs: Runs, _: Examples) -> tuple:
+def _hard_weight(runs: Runs) -> Finding:
     best, near = best_hard_weights(runs)
     if near[-1] < 0.5:
         judged = "reproduced"
@@ -251,27 +278,21 @@ def _hard_weight(runs: Runs, _: Examples) -> tuple:
         judged = "partly"
     else:
         judged = "inconclusive" if near[0] < 0.5 else "not reproduced"
-    return ("mnist.hard_weight", "", best, near[0], near[-1], runs.profile.seeds, "", judged, NOTEBOOKS["02"])
+    return Finding("", best_of(best, near, runs.profile.seeds), judged)
 
 
-def _unlabelled(runs: Runs, _: Examples) -> tuple:
+def _unlabelled(runs: Runs) -> Finding:
     unseen, own = (runs.errors("unlabelled", cases=half) for half in ("second half", "first half"))
     allowed = advantage(runs) / 4
-    return row("mnist.unlabelled", "", estimate(unseen), below(difference(unseen, own), allowed, allowed), "02")
+    return Finding("", estimate(unseen), below(difference(unseen, own), allowed, allowed))
 
 
-def _means(runs: Runs, _: Examples) -> tuple:
+def _means(runs: Runs) -> Finding:
     found = ensemble_difference(runs)
-    return row("ensemble.mean", "", found, similar(found, advantage(runs)), "02")
+    return Finding("", found, similar(found, advantage(runs)))
 
 
 def _scaled(found: Estimate, factor: float) -> Estimate:
     return Estimate(
         factor * found.mean, factor * found.low, factor * found.high, tuple(factor * v for v in found.values)
     )
-
-
-_BUILDERS: dict[str, tuple[Callable, ...]] = {
-    "01": (_limits, _gradient_variance, _learning_rate, _less_data),
-    "02": (_nets, _temperatures, _no_threes, _only_sevens_and_eights, _hard_weight, _unlabelled, _means),
-}

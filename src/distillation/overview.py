@@ -1,19 +1,22 @@
 """What the overview notebook and the README show of all notebooks: headline rows, costs and times."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from distillation.datasets.common import REPOSITORY
+from distillation.files import noted
 from distillation.paper import CLAIMS
 
 PUBLISHED = REPOSITORY / "results" / "paper"
+PROVENANCE = "results/paper/provenance.md"  # where each number comes from, as `provenance.page` gives it
 
 
 def headline(folder: Path = PUBLISHED) -> pd.DataFrame:
     """The published `headline.csv` with each claim's text and unit: columns of both, one row per claim."""
-    rows = pd.read_csv(folder / "headline.csv")
+    rows = pd.read_csv(noted(folder / "headline.csv"))
     claims = pd.DataFrame([{"id": name, "claim": claim, "unit": unit} for name, (claim, unit) in CLAIMS.items()])
     return rows.merge(claims, on="id", how="left", validate="one_to_one")
 
@@ -22,7 +25,7 @@ def costs(folder: Path = PUBLISHED) -> pd.DataFrame:
     """Runs, core-hours and largest memory of the published records, one row per experiment."""
     rows = []
     for experiment in sorted(path for path in (folder / "records").iterdir() if path.is_dir()):
-        records = [json.loads(path.read_text()) for path in sorted(experiment.glob("*.json"))]
+        records = [json.loads(noted(path).read_text()) for path in sorted(experiment.glob("*.json"))]
         if records:
             memory = max(record["environment"]["peak_memory_mb"] for record in records)
             rows.append(
@@ -40,7 +43,7 @@ def costs(folder: Path = PUBLISHED) -> pd.DataFrame:
 def notebook_times(folder: Path = PUBLISHED) -> pd.DataFrame:
     """The published times.csv (notebook, profile, seconds, peak memory, ...), or an empty table if there is none."""
     path = folder / "times.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+    return pd.read_csv(noted(path)) if path.exists() else pd.DataFrame()
 
 
 def readme_table(rows: pd.DataFrame) -> str:
@@ -50,7 +53,7 @@ def readme_table(rows: pd.DataFrame) -> str:
             "claim": rows["claim"],
             "unit": rows["unit"],
             "paper": rows["paper"].fillna(""),
-            "ours": [number(value) for value in rows["ours"]],
+            "ours": [traced(number(row.ours), row.id) for row in rows.itertuples()],
             "95 % interval": [
                 "" if pd.isna(low) else f"{number(low)} to {number(high)}"
                 for low, high in zip(rows["low"], rows["high"], strict=True)
@@ -61,6 +64,22 @@ def readme_table(rows: pd.DataFrame) -> str:
         }
     )
     return shown.to_markdown(index=False, disable_numparse=True)
+
+
+def traced(text: str, name: str, root: str = "") -> str:
+    """A link to where the number of that name (a claim's id, "Figure speech_systems" ...) comes from.
+
+    root: the way from the linking page to the repository, e.g. "../".
+    """
+    slug = re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-")  # as GitHub makes headings into anchors
+    return f"[{text}]({root}{PROVENANCE}#{slug})"
+
+
+def measured(row: pd.Series) -> str:
+    """Our figure with its 95 % interval, if it has one, as text."""
+    if pd.isna(row["low"]):
+        return number(row["ours"])
+    return f"{number(row['ours'])} ({number(row['low'])} to {number(row['high'])})"
 
 
 def number(value: float) -> str:

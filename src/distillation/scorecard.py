@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distillation.figures import COLOURS, PAPER
-from distillation.overview import number
+from distillation.overview import measured, traced
 
 # How a verdict looks: its colour and marker, so that it can be told without colours, too.
 VERDICTS = {
@@ -26,7 +26,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         {
             "claim": [f"{row.claim} ({row.unit})" for row in rows.itertuples()],
             "paper": rows["paper"].fillna(""),
-            "ours": [measured(row) for _, row in rows.iterrows()],
+            "ours": [traced(measured(row), row["id"], "../") for _, row in rows.iterrows()],
             "seeds": rows["seeds"].astype(str),
             "data set": rows["dataset"],
             "verdict": rows["verdict"],
@@ -34,13 +34,6 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             "run it again": [f"`./run_all.sh paper {name[:2]}`" for name in rows["notebook"]],
         }
     )
-
-
-def measured(row: pd.Series) -> str:
-    """Our figure with its 95 % interval, if it has one, as text."""
-    if pd.isna(row["low"]):
-        return number(row["ours"])
-    return f"{number(row['ours'])} ({number(row['low'])} to {number(row['high'])})"
 
 
 def figure(rows: pd.DataFrame) -> Figure:

@@ -16,8 +16,9 @@ from distillation.runner import NOTEBOOKS, REPOSITORY
 
 SETTINGS = REPOSITORY / "docs"
 OUTPUT = REPOSITORY / "site"
-FIGURES = overview.PUBLISHED / "figures"
+FIGURES, RECORDS, EXAMPLES = (overview.PUBLISHED / name for name in ("figures", "records", "examples"))
 CAPTION = re.compile(r"\*Figure `(?P<name>\w+)`\. (?P<text>.*)\*", re.DOTALL)  # as figures.show writes it
+DRAWN_FROM = (overview.PROVENANCE, "results/paper/headline.csv", "results/paper/times.csv")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
@@ -68,16 +69,23 @@ def stage(folder: Path, notebooks: Path) -> None:
     (folder / "notebooks").mkdir(parents=True)
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         nbformat.write(page(nbformat.read(path, 4), path.stem), folder / "notebooks" / path.name)
+    shutil.copytree(RECORDS, folder / RECORDS.relative_to(REPOSITORY), ignore=not_json)
+    shutil.copytree(EXAMPLES, folder / EXAMPLES.relative_to(REPOSITORY), ignore=shutil.ignore_patterns("*.md"))
     shutil.copytree(FIGURES, folder / FIGURES.relative_to(REPOSITORY), ignore=shutil.ignore_patterns("*.pdf"))
     for linked in ("src/distillation", "tests"):
         shutil.copytree(REPOSITORY / linked, folder / linked, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(SETTINGS / "index.md", folder)
-    for name in ("README.md", "CITATION.cff", "data/README.md", "docs/scaling.md"):
+    for name in ("README.md", "CITATION.cff", "data/README.md", "docs/scaling.md", *DRAWN_FROM):
         target = folder / name
         target.parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, target)
     (folder / "scorecard.md").write_text(scorecard())
     (folder / "citation.bib").write_text(bibliography((REPOSITORY / "CITATION.cff").read_text()))
+
+
+def not_json(folder: str, names: list[str]) -> set[str]:
+    """Of a folder of records: the weights and locks that may lie beside them."""
+    return {name for name in names if Path(folder, name).is_file() and not name.endswith(".json")}
 
 
 def page(notebook: Any, name: str) -> Any:

@@ -10,8 +10,8 @@ from torch import Tensor
 from distillation import specialists
 from distillation.experiments.generalists import load
 from distillation.experiments.specialists import answers_of, generalist_store
+from distillation.files import StoreError, noted
 from distillation.specialist_plans import SpecialistProfile, section5
-from distillation.store import StoreError
 
 FIXED, BROKEN = 5, 3
 
@@ -38,11 +38,18 @@ class PictureExamples:
     def load(cls, profile: SpecialistProfile) -> "PictureExamples":
         """The profile's examples.  Raises StoreError, naming the command that makes them, if they are missing."""
         try:
-            return cls(**load_file(cls.path(profile)))
+            return cls(**load_file(noted(cls.path(profile), *sources(profile))))
         except FileNotFoundError:
             raise StoreError(
                 f"results/{profile.name}/examples/pictures.safetensors is missing: run ./run_all.sh {profile.name} 04."
             ) from None
+
+
+def sources(profile: SpecialistProfile) -> list[Path]:
+    """The records of the nets that the examples hold the answers of."""
+    config, store = section5(profile)["specialists"][0], profile.store("specialists")
+    nets = [generalist_store(store).path(config.assignment.generalist), *map(store.path, config.members(store))]
+    return [*nets, store.path(config.assignment)]
 
 
 def make(profile: SpecialistProfile) -> PictureExamples:

@@ -1,6 +1,7 @@
 """Sections 5 to 8: the finished runs as tables, what is measured on them, and the rows of headline.csv."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from distillation import paper, specialist_plans
 from distillation.experiments.specialists import Combination
-from distillation.rows import COLUMNS, above, row
+from distillation.rows import Claims, Finding, above
 from distillation.specialist_plans import SpecialistProfile
 from distillation.statistics import Estimate, changed, estimate
 
@@ -297,42 +298,63 @@ def gain_kept(runs: SpecialistRuns, control: str = "p") -> Estimate:
     return estimate(100 * (pivot["q"] - pivot.join(before)[control]) / gain)
 
 
-def table(profile: SpecialistProfile, notebook: str | None = None) -> pd.DataFrame:
-    """All rows of sections 5 to 8, or those of one notebook ("04"), from the records.  Columns: `rows.COLUMNS`."""
-    builders = {"04": _section5, "06": _open_questions}
-    runs = SpecialistRuns(profile)
-    rows = [found for number in ([notebook] if notebook else builders) for found in builders[number](runs)]
-    return pd.DataFrame(rows, columns=COLUMNS).assign(dataset=profile.dataset)
-
-
-def _section5(runs: SpecialistRuns) -> list[tuple]:
-    found = runs.headline()
-    measured = {
-        "baseline": {"accuracy": found["alone"], "conditional": found["alone, conditional"]},
-        "combined": {"accuracy": found["accuracy"], "conditional": found["conditional"]},
+def claims(runs: SpecialistRuns) -> Claims:
+    """What the claims of sections 5 to 8 came out as, from the records."""
+    find = partial(partial, runs=runs)
+    columns = {
+        "baseline": {"accuracy": "alone", "conditional": "alone, conditional"},
+        "combined": {"accuracy": "accuracy", "conditional": "conditional"},
     }
-    rows = [
-        row(f"specialists.{system}.{value}", theirs, estimate(measured[system][value]), "context", "04")
+    section5 = {
+        f"specialists.{system}.{value}": find(_accuracy, column=columns[system][value], theirs=theirs)
         for system, figures in paper.SPECIALISTS.items()
         for value, theirs in figures.items()
-    ]
-    gain, steeper = estimate(found["relative gain"]), slope(runs.table4())
-    return [
-        *rows,
-        # Some gain for "partly"; 2 % relative, the target set before the measurement, for "reproduced".
-        row("specialists.relative_gain", paper.SPECIALISTS_RELATIVE_GAIN, gain, above(gain, 0, 2), "04"),
-        row("specialists.more_is_better", paper.SPECIALISTS_SLOPE, steeper, above(steeper, 0, 0), "04"),
-    ]
+    }
+    section5 |= {"specialists.relative_gain": find(_relative_gain), "specialists.more_is_better": find(_slope)}
+    open_questions = {
+        "open.soft_specialists": find(_soft_specialists),
+        "open.moe": find(_mixture),
+        "open.distil_back": find(_distilled_back),
+    }
+    return Claims(runs.profile.dataset, {"04": section5, "06": open_questions})
 
 
-def _open_questions(runs: SpecialistRuns) -> list[tuple]:
-    soft, rival, kept = over_fitting(runs), against_mixture(runs), gain_kept(runs)
-    # The paper expects an advantage of the first and hopes for the other two; half the gain kept is "partly".
-    return [
-        row("open.soft_specialists", "", soft, above(soft, 0, 0), "06"),
-        row("open.moe", "", rival, above(rival, 0, 0), "06"),
-        row("open.distil_back", "", kept, above(kept, 0, 50), "06"),
-    ]
+def table(profile: SpecialistProfile, notebook: str | None = None) -> pd.DataFrame:
+    """`claims` as rows, all or those of one notebook ("04").  Columns: `rows.COLUMNS`."""
+    return claims(SpecialistRuns(profile)).table(notebook)
+
+
+def _accuracy(runs: SpecialistRuns, column: str, theirs: float) -> Finding:
+    return Finding(theirs, estimate(runs.headline()[column]), "context")
+
+
+def _relative_gain(runs: SpecialistRuns) -> Finding:
+    gain = estimate(runs.headline()["relative gain"])
+    # Some gain for "partly"; 2 % relative, the target set before the measurement, for "reproduced".
+    return Finding(paper.SPECIALISTS_RELATIVE_GAIN, gain, above(gain, 0, 2))
+
+
+def _slope(runs: SpecialistRuns) -> Finding:
+    steeper = slope(runs.table4())
+    return Finding(paper.SPECIALISTS_SLOPE, steeper, above(steeper, 0, 0))
+
+
+# The paper expects an advantage of the first and hopes for the other two; half the gain kept is "partly".
+
+
+def _soft_specialists(runs: SpecialistRuns) -> Finding:
+    found = over_fitting(runs)
+    return Finding("", found, above(found, 0, 0))
+
+
+def _mixture(runs: SpecialistRuns) -> Finding:
+    found = against_mixture(runs)
+    return Finding("", found, above(found, 0, 0))
+
+
+def _distilled_back(runs: SpecialistRuns) -> Finding:
+    found = gain_kept(runs)
+    return Finding("", found, above(found, 0, 50))
 
 
 def _by_kl(evaluated: dict, n: int) -> dict:

@@ -13,11 +13,11 @@ from torch import Tensor
 from distillation import speech_plans
 from distillation.experiments import speech
 from distillation.experiments.alignment import log_posteriors
+from distillation.files import StoreError, noted
 from distillation.speech.corpus import Part, corpus
 from distillation.speech.filterbanks import SHIFT_MS
 from distillation.speech.hmm import SILENCE
 from distillation.speech_plans import SpeechProfile
-from distillation.store import StoreError
 
 NUMBER = 3
 SECONDS = (2.0, 3.5)  # how long an example may be
@@ -68,7 +68,7 @@ class SpeechExamples:
             raise StoreError(
                 f"results/{profile.name}/examples/speech.safetensors is missing: run ./run_all.sh {profile.name}."
             )
-        with safe_open(path, "pt") as saved:
+        with safe_open(noted(path, *sources(profile)), "pt") as saved:
             tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
             described = json.loads(saved.metadata()["described"])
         utterances = tuple(
@@ -83,6 +83,13 @@ class SpeechExamples:
         )
         confusions = {system: tensors[f"confusions.{system}"] for system in SYSTEMS}
         return cls(utterances, tuple(described["phones"]), tensors["phone_of"], confusions)
+
+
+def sources(profile: SpeechProfile) -> list[Path]:
+    """The records of the alignment and of the nets that the examples hold the outputs of."""
+    store, runs = profile.store("speech"), speech_plans.section4(profile)
+    nets = [member for system in SYSTEMS for member in members_of(runs[system][0])]
+    return [profile.store("alignment").path(profile.alignment), *map(store.path, nets)]
 
 
 def make(profile: SpeechProfile) -> None:
@@ -130,10 +137,15 @@ def choose(part: Part) -> list[int]:
     return list(found.values())[:NUMBER] or [0]
 
 
+def members_of(config: speech.Config) -> tuple[speech.Config, ...]:
+    """The nets of a system: an ensemble's members, or itself."""
+    return config.members if isinstance(config, speech.Ensemble) else (config,)
+
+
 def posteriors(configs: list[speech.Config], part: Part, states: int, profile: SpeechProfile) -> Tensor:
     """The first system's probabilities of the states, (frames, states)."""
     store, config = profile.store("speech"), configs[0]
-    members = config.members if isinstance(config, speech.Ensemble) else (config,)
+    members = members_of(config)
     each = torch.stack([log_posteriors(speech.restore(member, store, states), part) for member in members])
     return (speech.average(each, config.mean) if isinstance(config, speech.Ensemble) else each[0]).exp()
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from distillation import paper, speech_plans
 from distillation.experiments import speech
 from distillation.experiments.speech import Config
-from distillation.rows import COLUMNS, NOTEBOOKS, above, row
+from distillation.rows import Claims, Finding, above, best_of
 from distillation.speech_plans import SpeechProfile
 from distillation.statistics import Estimate, bootstrap, estimate, indistinguishable_from_best
 
@@ -138,52 +138,62 @@ def recovered(runs: SpeechRuns, share: float) -> Estimate:
     return estimate(100 * (soft - hard) / (full - hard))
 
 
-def table(profile: SpeechProfile, notebook: str | None = None) -> pd.DataFrame:
-    """All rows of sections 4 and 6, or those of one notebook ("03"), from the records.  Columns: `rows.COLUMNS`."""
-    builders = {"03": _section4, "05": _section6}
-    runs = SpeechRuns(profile)
-    rows = [found for number in ([notebook] if notebook else builders) for found in builders[number](runs)]
-    return pd.DataFrame(rows, columns=COLUMNS).assign(dataset=profile.dataset)
-
-
-def _section4(runs: SpeechRuns) -> list[tuple]:
-    rows = [
-        row(f"speech.{system}.{value}", theirs, absolute(runs, system, value), "context", "03")
+def claims(runs: SpeechRuns) -> Claims:
+    """What the claims of sections 4 and 6 came out as, from the records."""
+    find = partial(partial, runs=runs)
+    section4 = {
+        f"speech.{system}.{value}": find(_system, system=system, value=value)
         for system, figures in paper.SPEECH.items()
-        for value, theirs in figures.items()
-    ]
+        for value in figures
+    }
+    section4 |= {"speech.gain_kept": find(_gain_kept), "speech.best_temperature": find(_best_temperature)}
+    section6 = {
+        "reg.full.frame_accuracy": find(_on_all),
+        "reg.hard3.frame_accuracy": find(_on_least, name="hard", column="early_frame_accuracy"),
+        "reg.soft3.frame_accuracy": find(_on_least, name="soft", column="frame_accuracy"),
+        "reg.soft3.recovered": find(_recovered),
+    }
+    return Claims(runs.profile.dataset, {"03": section4, "05": section6})
+
+
+def table(profile: SpeechProfile, notebook: str | None = None) -> pd.DataFrame:
+    """`claims` as rows, all or those of one notebook ("03").  Columns: `rows.COLUMNS`."""
+    return claims(SpeechRuns(profile)).table(notebook)
+
+
+def _system(runs: SpeechRuns, system: str, value: str) -> Finding:
+    return Finding(paper.SPEECH[system][value], absolute(runs, system, value), "context")
+
+
+def _gain_kept(runs: SpeechRuns) -> Finding:
     kept = gain_kept(runs)
+    # Most of the gain: at least half for "partly", the target of 70 % for "reproduced".
+    return Finding(paper.SPEECH_GAIN_KEPT, kept, above(kept, 50, 70))
+
+
+def _best_temperature(runs: SpeechRuns) -> Finding:
     best, near = best_temperatures(runs)
     # As for the temperatures of section 3: all that cannot be told from the best must be the paper's.
     if near == (paper.SPEECH_TEMPERATURE,):
         judged = "reproduced"
     else:
         judged = "partly" if paper.SPEECH_TEMPERATURE in near else "not reproduced"
-    seeds = runs.profile.seeds
-    temperature = ("speech.best_temperature", paper.SPEECH_TEMPERATURE, best, near[0], near[-1], seeds, "", judged)
-    return [
-        *rows,
-        # Most of the gain: at least half for "partly", the target of 70 % for "reproduced".
-        row("speech.gain_kept", paper.SPEECH_GAIN_KEPT, kept, above(kept, 50, 70), "03"),
-        (*temperature, NOTEBOOKS["03"]),
-    ]
+    return Finding(paper.SPEECH_TEMPERATURE, best_of(best, near, runs.profile.seeds), judged)
 
 
-def _section6(runs: SpeechRuns) -> list[tuple]:
-    smallest = runs.profile.shares[0][0]
-    hard, soft = on_share(runs, "hard", smallest), on_share(runs, "soft", smallest)
-    back = recovered(runs, smallest)
-    measured = {
-        "full": runs["full"]["frame_accuracy"],
-        "hard3": hard["early_frame_accuracy"],
-        "soft3": soft["frame_accuracy"],
-    }
-    rows = [
-        row(f"reg.{system}.frame_accuracy", paper.THREE_PERCENT[system], estimate(values), "context", "05")
-        for system, values in measured.items()
-    ]
+def _on_all(runs: SpeechRuns) -> Finding:
+    return Finding(paper.THREE_PERCENT["full"], estimate(runs["full"]["frame_accuracy"]), "context")
+
+
+def _on_least(runs: SpeechRuns, name: str, column: str) -> Finding:
+    found = on_share(runs, name, runs.profile.shares[0][0])
+    return Finding(paper.THREE_PERCENT[f"{name}3"], estimate(found[column]), "context")
+
+
+def _recovered(runs: SpeechRuns) -> Finding:
+    found = recovered(runs, runs.profile.shares[0][0])
     # "Most" of the loss: more than half for "partly"; near the paper's share, 75 %, for "reproduced".
-    return [*rows, row("reg.soft3.recovered", paper.THREE_PERCENT_RECOVERED, back, above(back, 50, 75), "05")]
+    return Finding(paper.THREE_PERCENT_RECOVERED, found, above(found, 50, 75))
 
 
 def _counts(runs: SpeechRuns, name: str, value: str) -> np.ndarray:

@@ -122,7 +122,7 @@ QUICK = dataclasses.replace(
     regularised=_epochs(4),
     # In so few epochs the learning rate rises too fast for the paper profile's rate.
     longer=_epochs(6, learning_rate=0.05),
-    student=_epochs(4, learning_rate=0.05),
+    student=_epochs(3, learning_rate=0.05),
     more_speech=_epochs(2, learning_rate=0.05),
     ensemble_size=3,
     resampled=2,

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distillation.files import StoreError, locked, writable, written_whole
+from distillation.files import StoreError, locked, noted, writable, written_whole
 
 
 def plain(config: Any) -> Any:
@@ -60,6 +60,12 @@ def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
     return found.hexdigest()
 
 
+def _digest_of_record(record: dict) -> str:
+    """SHA-256 of a record as it is read: numbers as keys are texts then."""
+    as_read = json.loads(json.dumps(record))
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Store:
     """The records of one experiment at one profile.
@@ -86,7 +92,7 @@ class Store:
 
     def read(self, config: Any) -> dict:
         """The run's record.  Raises StoreError if it is missing, not JSON, or not this run's."""
-        path = self.path(config)
+        path = noted(self.path(config))
         shown = f"records/{self.folder.name}/{path.name}"
         try:
             record = json.loads(path.read_text())
@@ -98,13 +104,15 @@ class Store:
             raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
         if not isinstance(record, dict) or (record.get("recipe"), record.get("config")) != (self.recipe, plain(config)):
             raise StoreError(f"{shown} is not the record of this configuration and recipe. Delete it and run again.")
-        if not isinstance(record.get("metrics"), dict):
-            raise StoreError(f"{shown} is damaged (it has no metrics). Delete it and run again.")
+        digest = record.pop("digest", None)  # records of before version 0.2.0 have none
+        if digest not in (None, _digest_of_record(record)) or not isinstance(record.get("metrics"), dict):
+            raise StoreError(f"{shown} is damaged (it is not what was written). Delete it and run again.")
         return record
 
     def write(self, config: Any, record: dict) -> None:
         """Write the run's record in one step: at any moment there is a whole record or none."""
-        content = json.dumps({"config": plain(config), "recipe": self.recipe} | record, indent=1, allow_nan=False)
+        record = {"config": plain(config), "recipe": self.recipe} | record
+        content = json.dumps(record | {"digest": _digest_of_record(record)}, indent=1, allow_nan=False)
         with written_whole(self.path(config)) as partial:
             partial.write_text(content + "\n")
 

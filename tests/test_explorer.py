@@ -1,0 +1,106 @@
+"""The explorer of notebook 02: what it draws, and that its controls work in a kernel."""
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from nbclient import NotebookClient
+
+from distillation import explorer
+from distillation.examples import Examples
+from distillation.objectives import soften
+from distillation.runner import NOTEBOOKS
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+MAKE = """
+import torch
+from IPython.display import display
+from distillation import explorer
+from distillation.examples import Examples
+generator = torch.Generator().manual_seed(0)
+images, logits = torch.zeros(5, 28, 28, dtype=torch.uint8), torch.randn(3, 5, 10, generator=generator)
+shown = explorer.explorer(Examples(images, torch.arange(5), *logits))
+case, temperature, logarithmic = shown.children[0].children
+display(shown)
+"""
+LOOK = "print(shown.children[1].outputs[-1]['data']['image/png'])"
+CHANGES = ("temperature.value = 20.0", "case.value = case.options[-1][1]", "logarithmic.value = True")
+
+
+@pytest.fixture
+def examples() -> Examples:
+    """Five digits; the nets agree on all but number 3."""
+    logits = torch.randn(5, 10, generator=torch.Generator().manual_seed(1))
+    logits[torch.arange(5), torch.arange(5)] += 10
+    plain = logits.clone()
+    plain[3, 8] += 20
+    images = torch.randint(0, 255, (5, 28, 28), dtype=torch.uint8)
+    return Examples(images, torch.arange(5), logits, 2 * logits, plain)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 20.0])
+def test_bars_are_the_softened_logits(examples: Examples, temperature: float) -> None:
+    figure = explorer.draw(examples, 3, temperature)
+    panels = figure.axes[1:]
+    expected = (examples.teacher_logits, examples.plain_logits, examples.student_logits)
+    for axes, logits in zip(panels, expected, strict=True):
+        heights = [bar.get_height() for bar in axes.patches]
+        assert heights == pytest.approx(soften(logits[3], temperature).tolist())
+        assert [bar.get_hatch() is not None for bar in axes.patches] == [digit == 3 for digit in range(10)]
+    names = [axes.get_title().split(":")[0] for axes in panels]
+    answers = [axes.get_title().split(": ")[1][0] for axes in panels]
+    assert (names, answers) == (["teacher", "hard targets", "distilled"], ["3", "8", "3"])
+    plt.close(figure)
+
+
+def test_disputed_digits_come_first_and_all_are_there(examples: Examples) -> None:
+    found = explorer.disputed(examples)
+    assert found[0] == 3
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    sure = soften(examples.teacher_logits, 1.0).max(1).values.numpy()
+    assert np.all(np.diff(sure[found[1:]]) >= 0)
+
+
+@pytest.mark.parametrize("case", [-1, 5])
+def test_a_digit_that_is_not_there_is_named(examples: Examples, case: int) -> None:
+    with pytest.raises(IndexError, match=f"no digit {case}: the examples are 0 to 4"):
+        explorer.draw(examples, case, 1.0)
+    plt.close()
+
+
+def test_a_temperature_of_zero_is_refused(examples: Examples) -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        explorer.draw(examples, 0, 0.0)
+    plt.close()
+
+
+def test_each_control_redraws_in_a_kernel() -> None:
+    sources = [MAKE, LOOK, *(source for change in CHANGES for source in (change, LOOK))]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, kernel_name="python3", store_widget_state=True).execute()
+    pictures = [cell.outputs[0].text for cell in notebook.cells[1::2]]
+    assert len(set(pictures)) == 1 + len(CHANGES)
+    assert live_picture(notebook).strip() == pictures[-1].strip()
+
+
+def live_picture(notebook: nbformat.NotebookNode) -> str:
+    """The PNG in the last output widget of a notebook's saved state."""
+    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"].state
+    outputs = [model.state.outputs for model in state.values() if model.model_name == "OutputModel"]
+    return outputs[-1][-1].data["image/png"]
+
+
+@pytest.mark.parametrize("name", ["01_temperature_and_logit_matching", "02_mnist"])
+def test_committed_notebooks_hold_their_live_figures(name: str) -> None:
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
+    assert live_picture(notebook)
+    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"].state
+    views = [
+        output.data[VIEW].model_id
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if VIEW in output.get("data", {})
+    ]
+    assert views
+    assert set(views) <= set(state)
