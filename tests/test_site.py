@@ -173,11 +173,14 @@ def test_landing_page_leads_from_every_claim_to_its_records_and_notebook(page, a
     claims = overview.headline()
     assert rows.count() == len(claims)
     links = rows.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
-    records = [overview.traced("", name).split("(")[1][:-1].replace(".md#", ".html#") for name in claims["id"]]
-    assert links[::2] == records
     assert links[1::2] == [f"notebooks/{name}.html" for name in claims["notebook"]]
     for words in ("@software{", "@article{hinton2015", "./run_all.sh site"):
         assert words in page.locator("article").inner_text()
+    records, anchors = zip(*map(urldefrag, links[::2]), strict=True)
+    page.goto(address + records[0])
+    headings = [page.locator(f"[id='{anchor}']").locator("h1, h2, h3").first.inner_text() for anchor in anchors]
+    assert [heading.rstrip("#¶") for heading in headings] == claims["id"].tolist()
+    assert set(records) == {records[0]}
 
 
 def cell(*outputs: dict) -> nbformat.NotebookNode:
