@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from distillation import audit
-from distillation.audit import Run, Verdict, cost, draw, judge, key_of, prediction_interval, reseeded, store_of
+from distillation.audit import Verdict, cost, draw, judge, prediction_interval, reseeded
 from distillation.experiments import alignment, mnist, speech
 from distillation.experiments.mnist import Ensemble, Net, Student
+from distillation.published import Published, Run
 from distillation.training import Optimisation
 
 BRIEF = Optimisation(epochs=1, batch_size=128)
@@ -26,33 +27,34 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set]
     monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("DISTILLATION_JOBS", "1")
     found = {"mnist": {*NETS, STUDENT}}
-    mnist.run_all([*NETS, STUDENT], store_of("mnist"), name="test")
-    monkeypatch.setattr(audit, "published", lambda: found)
-    monkeypatch.setattr(audit, "claims", lambda: {"nets": [Run("mnist", net) for net in NETS]})
+    mnist.run_all([*NETS, STUDENT], Published().store("mnist"), name="test")
+    monkeypatch.setattr(Published, "runs", lambda self: found)
+    monkeypatch.setattr(Published, "claims", lambda self: {"nets": [Run("mnist", net) for net in NETS]})
     return found
 
 
 def change(config, **metrics) -> None:
     """Another result in a published record."""
-    record = store_of("mnist").read(config)
+    record = Published().store("mnist").read(config)
     record["metrics"] |= metrics
-    store_of("mnist").write(config, record)
+    Published().store("mnist").write(config, record)
 
 
 def test_what_is_run_again_is_identical(published: dict, capsys: pytest.CaptureFixture) -> None:
-    before = {path: path.read_bytes() for path in store_of("mnist").folder.iterdir()}
+    before = {path: path.read_bytes() for path in Published().store("mnist").folder.iterdir()}
     assert audit.main(["4", "--draw", "1"]) == 0
     shown = capsys.readouterr().out
     for config in published["mnist"]:
-        assert f"{key_of(Run('mnist', config))} " in shown
+        assert f"{Published().name(Run('mnist', config))} " in shown
     assert shown.count("identical") == 4
     assert "4 records run again: 0 do not agree, 0 cannot be judged." in shown
-    assert {path: path.read_bytes() for path in store_of("mnist").folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in Published().store("mnist").folder.iterdir()} == before
 
 
 def test_a_student_is_run_again_with_its_teachers(published: dict, tmp_path: Path) -> None:
-    audit.run_again(Run("mnist", STUDENT), tmp_path / "again")
-    rows = audit.compared(tmp_path / "again", published)
+    again = Published(folder=tmp_path / "again")
+    audit.run_again(Run("mnist", STUDENT), Published(), again)
+    rows = audit.compared(Published(), again)
     assert sorted(rows["kind"]) == ["Net", "Net", "Student"]
     assert rows["ok"].all()
 
@@ -75,7 +77,7 @@ def test_fresh_seeds(published: dict, capsys: pytest.CaptureFixture) -> None:
 
 
 def test_what_is_missing_is_said_in_a_sentence(published: dict, capsys: pytest.CaptureFixture) -> None:
-    store_of("mnist").path(NETS[2]).unlink()
+    Published().store("mnist").path(NETS[2]).unlink()
     assert audit.main(["4"]) == 1
     assert "is missing: run ./run_all.sh paper" in capsys.readouterr().err
     for wrong in (["0"], ["--claim", "nobody"], ["many"]):
@@ -86,13 +88,17 @@ def test_what_is_missing_is_said_in_a_sentence(published: dict, capsys: pytest.C
 
 def test_draws(published: dict) -> None:
     for number, net in enumerate(NETS):
-        store_of("mnist").write(net, store_of("mnist").read(net) | {"seconds": 200.0 * 10.0**-number})
+        Published().store("mnist").write(net, Published().store("mnist").read(net) | {"seconds": 200.0 * 10.0**-number})
     of = dict.fromkeys(published["mnist"], "mnist")
-    alone = store_of("mnist").read(STUDENT)["seconds"]
-    assert cost(Run("mnist", STUDENT), of) == pytest.approx(200 + 20 + alone)
-    assert {run.config for run, _ in draw(9, True, None)} == {NETS[1], NETS[2]}  # the student needs the first
-    assert draw(2, False, 5) == draw(2, False, 5)
-    drawn = {run.config for seed in range(30) for run, _ in draw(1, False, seed)}
+    alone = Published().store("mnist").read(STUDENT)["seconds"]
+    assert cost(Run("mnist", STUDENT), Published(), of) == pytest.approx(200 + 20 + alone)
+    # The student needs the first.
+    assert {run.config for run, _ in draw(Published(), 9, True, None)} == {
+        NETS[1],
+        NETS[2],
+    }
+    assert draw(Published(), 2, False, 5) == draw(Published(), 2, False, 5)
+    drawn = {run.config for seed in range(30) for run, _ in draw(Published(), 1, False, seed)}
     assert drawn == published["mnist"]
 
 
@@ -144,6 +150,6 @@ def test_fresh_seeds_leave_the_frozen_alignment_alone() -> None:
 
 def test_siblings_differ_by_their_seeds_alone(published: dict) -> None:
     other = replace(NETS[0], hidden=(9,))
-    assert len(audit.siblings_of(NETS[0], "mnist", published["mnist"])) == 3
+    assert len(audit.siblings_of(Run("mnist", NETS[0]), Published(), published["mnist"])) == 3
     assert audit.without_seeds(other) != audit.without_seeds(NETS[0])
     assert audit.without_seeds(NETS[1]) == audit.without_seeds(NETS[0])

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from distillation import audit, overview, plans, publish, specialist_plans, speech_plans
+from distillation import plans, publish, specialist_plans, speech_plans
 from distillation.datasets.common import REPOSITORY
 from distillation.examples import Examples
 from distillation.experiments import alignment, mnist
 from distillation.models import mlp
 from distillation.paper import CLAIMS
+from distillation.published import Published
 from distillation.rows import COLUMNS
 from distillation.specialist_examples import BROKEN, FIXED, PictureExamples
 from distillation.speech.filterbanks import Features, windows_of
@@ -44,19 +45,19 @@ def test_headline_has_every_claim_once_in_the_agreed_columns() -> None:
 
 def test_readme_is_current() -> None:
     text = (REPOSITORY / "README.md").read_text()
-    assert publish.readme(text, overview.readme_table(overview.headline())) == text
+    assert publish.readme(text) == text
 
 
 def test_readme_without_its_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="lost its marks"):
-        publish.readme("no table here", "")
+        publish.readme("no table here")
 
 
 def test_every_committed_record_belongs_to_the_plan_and_the_current_recipe() -> None:
-    published = audit.published()
-    assert {path.name for path in (PAPER.results / "records").iterdir()} == set(published)
-    for experiment, configs in published.items():
-        store = audit.store_of(experiment)
+    published = Published()
+    assert {path.name for path in published.records.iterdir()} == set(published.runs())
+    for experiment, configs in published.runs().items():
+        store = published.store(experiment)
         assert {path.stem for path in store.folder.glob("*.json")} == {store.key(config) for config in configs}
         for config in configs:
             record = store.read(config)

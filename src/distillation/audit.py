@@ -16,21 +16,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from distillation import plans, specialist_plans, speech_plans
+from distillation import plans
 from distillation.datasets.common import DataError
 from distillation.experiments import alignment, generalists, gradients, mnist, open_questions, specialists, speech
+from distillation.published import Published, Run
 from distillation.store import Store, StoreError
 from distillation.sweep import sweep
 
-PAPER = plans.profile("paper")
-SPEECH = speech_plans.speech_profile("paper")
-PICTURES = specialist_plans.specialist_profile("paper")
-RECIPES = specialist_plans.RECIPES | {
-    "mnist": mnist.RECIPE,
-    "gradients": gradients.RECIPE,
-    "alignment": alignment.RECIPE,
-    "speech": speech.RECIPE,
-}
 CHEAP = 120  # seconds, with all that a run starts from
 TIMES = ("seconds", "real_time_factor")  # what no second run gives again
 DESCRIPTION = """\
@@ -39,17 +31,10 @@ Run published records again from nothing, in a temporary folder, and compare the
   ./run_all.sh verify [N] [--cheap]           N records drawn at random (default 3), with all that they start from
   ./run_all.sh verify --claim ID [--seeds K]  a headline result with K fresh seeds (default 2)
 
+With --profile smoke or quick: of your own records of that profile, if all its notebooks have run.
 Records of the same machine, threads and versions must be identical; others must lie where a further seed would, as the
 published seeds tell (95 % prediction interval).  The exit status is 1 where one does not.
 """
-
-
-@dataclass(frozen=True)
-class Run:
-    """A published run: its experiment and configuration."""
-
-    experiment: str
-    config: Any
 
 
 @dataclass(frozen=True)
@@ -60,53 +45,20 @@ class Verdict:
     ok: bool | None
 
 
-def published() -> dict[str, set]:
-    """The configurations of all planned runs of profile paper, by experiment."""
-    nets = {config for runs in (plans.section3(PAPER) | plans.section2(PAPER)).values() for config in runs}
-    nets |= {net for config in nets if isinstance(config, mnist.Student) for net in mnist.members(config.teacher)}
-    sections = speech_plans.section4(SPEECH) | speech_plans.section6(SPEECH)
-    models = {config for runs in sections.values() for config in runs}
-    models |= set(speech.teachers_of(list(models)))
-    found = {"mnist": nets, "gradients": set(plans.gradient_noise(PAPER))}
-    found |= {"speech": models, "alignment": {SPEECH.alignment}}
-    for runs in (specialist_plans.section5_runs(PICTURES), specialist_plans.open_question_runs(PICTURES)):
-        for experiment, configs in runs.items():
-            found[experiment] = found.get(experiment, set()) | configs
-    return found
-
-
-def claims() -> dict[str, list[Run]]:
-    """The headline results that can be run with fresh seeds: the published runs, one per seed."""
-    section3, section4 = plans.section3(PAPER), speech_plans.section4(SPEECH)
-    combined = specialist_plans.section5(PICTURES)["specialists"]
-    found = {
-        **{f"mnist.{name}": ("mnist", section3[name]) for name in ("teacher", "plain", "distilled")},
-        "speech.baseline.frame_accuracy": ("speech", section4["baseline"]),
-        "specialists.baseline.accuracy": ("generalists", [config.assignment.generalist for config in combined]),
-        "specialists.relative_gain": ("specialists", combined),
-    }
-    return {name: [Run(experiment, config) for config in configs] for name, (experiment, configs) in found.items()}
-
-
-def store_of(experiment: str, records: Path | None = None) -> Store:
-    """An experiment's store in a folder of records, by default the published ones."""
-    return Store((records or PAPER.results / "records") / experiment, RECIPES[experiment])
-
-
-def run_again(run: Run, records: Path) -> None:
+def run_again(run: Run, published: Published, again: Published) -> None:
     """Run a configuration, and what it starts from, in another folder of records.
 
     The labels of the speech frames are the published alignment's: it is frozen, as all acoustic models share it.
     """
-    store, config = store_of(run.experiment, records), run.config
+    store, config = again.store(run.experiment), run.config
     if run.experiment == "speech":
-        frozen, copy = store_of("alignment"), store_of("alignment", records)
+        frozen, copy = published.store("alignment"), again.store("alignment")
         copy.folder.mkdir(parents=True, exist_ok=True)
         for path_of in (Store.path, Store.tensors_path):
-            shutil.copy(path_of(frozen, SPEECH.alignment), path_of(copy, SPEECH.alignment))
+            shutil.copy(path_of(frozen, published.alignment), path_of(copy, published.alignment))
     if run.experiment == "gradients":
         teachers = list(mnist.members(config.student.teacher))
-        sweep(mnist.run, teachers, store_of("mnist", records), name="teachers", needs_tensors=True)
+        sweep(mnist.run, teachers, again.store("mnist"), name="teachers", needs_tensors=True)
     if isinstance(config, specialists.Specialist):
         specialists.prepare([config.assignment], store, name="specialist")
     if isinstance(config, specialists.Assignment):
@@ -143,7 +95,7 @@ def parts_of(config: Any) -> Iterator[Any]:
             yield from parts_of(item)
 
 
-def cost(run: Run, of: dict[Any, str]) -> float:
+def cost(run: Run, published: Published, of: dict[Any, str]) -> float:
     """Seconds that a run and all that it starts from took, by the published records.
 
     of: the experiment of each published configuration.
@@ -151,27 +103,22 @@ def cost(run: Run, of: dict[Any, str]) -> float:
     needed = {part for part in parts_of(run.config) if part in of}
     for part in list(needed):
         if isinstance(part, specialists.Combination):
-            needed |= set(part.members(store_of("specialists")))
-    return sum(store_of(of[part]).read(part)["seconds"] for part in needed if part != SPEECH.alignment)
+            needed |= set(part.members(published.store("specialists")))
+    return sum(published.store(of[part]).read(part)["seconds"] for part in needed if part != published.alignment)
 
 
-def draw(number: int, cheap: bool, random_seed: int | None) -> list[tuple[Run, float]]:
+def draw(published: Published, number: int, cheap: bool, random_seed: int | None) -> list[tuple[Run, float]]:
     """So many published runs at random, with their costs in seconds; cheap: of at most `CHEAP` seconds.
 
     Measurements of time are left out.
     """
-    found = {name: configs for name, configs in published().items() if name != "inference_time"}
+    found = {name: configs for name, configs in published.runs().items() if name != "inference_time"}
     of = {config: experiment for experiment, configs in found.items() for config in configs}
-    runs = sorted((Run(experiment, config) for config, experiment in of.items()), key=lambda run: key_of(run))
-    priced = [(run, cost(run, of)) for run in runs]
+    runs = sorted((Run(experiment, config) for config, experiment in of.items()), key=published.name)
+    priced = [(run, cost(run, published, of)) for run in runs]
     if cheap:
         priced = [(run, seconds) for run, seconds in priced if seconds < CHEAP]
     return random.Random(random_seed).sample(priced, min(number, len(priced)))
-
-
-def key_of(run: Run) -> str:
-    """The run's name: its record's path under results/paper/records."""
-    return f"{run.experiment}/{store_of(run.experiment).key(run.config)}"
 
 
 def timeless(value: Any) -> Any:
@@ -221,28 +168,29 @@ def judge(before: dict, after: dict, values: tuple[float | None, float | None], 
     return Verdict(f"OUTSIDE {low:.4g} to {high:.4g}", False)
 
 
-def siblings_of(config: Any, experiment: str, configs: set) -> list[float]:
+def siblings_of(run: Run, published: Published, configs: set) -> list[float]:
     """The main values of the published runs that differ from this by their seeds alone, itself included."""
-    store, wanted = store_of(experiment), without_seeds(config)
-    alike = [each for each in configs if type(each) is type(config) and without_seeds(each) == wanted]
+    store, wanted = published.store(run.experiment), without_seeds(run.config)
+    alike = [each for each in configs if type(each) is type(run.config) and without_seeds(each) == wanted]
     found = [main_value(each, store.read(each)["metrics"]) for each in alike]
     return [value for value in found if value is not None]
 
 
-def compared(records: Path, known: dict[str, set]) -> pd.DataFrame:
-    """One row per run in a folder of records that is published, too: run, kind, published, again, verdict, ok."""
+def compared(published: Published, again: Published) -> pd.DataFrame:
+    """One row per published run that was run again: run, kind, published, again, verdict, ok."""
     rows = []
-    for experiment, configs in known.items():
-        store, again = store_of(experiment), store_of(experiment, records)
-        for config in sorted((each for each in configs if again.has(each)), key=store.key):
-            if config == SPEECH.alignment and again.read(config) == store.read(config):
+    for experiment, configs in published.runs().items():
+        first, second = published.store(experiment), again.store(experiment)
+        for config in sorted((each for each in configs if second.has(each)), key=first.key):
+            before, after = first.read(config), second.read(config)
+            if config == published.alignment and after == before:
                 continue  # the copy of the frozen one
-            before, after = store.read(config), again.read(config)
             values = tuple(main_value(config, record["metrics"]) for record in (before, after))
-            verdict = judge(before, after, values, siblings_of(config, experiment, configs))
+            run = Run(experiment, config)
+            verdict = judge(before, after, values, siblings_of(run, published, configs))
             rows.append(
                 {
-                    "run": f"{experiment}/{store.key(config)}",
+                    "run": published.name(run),
                     "kind": type(config).__name__,
                     "published": values[0],
                     "again": values[1],
@@ -253,15 +201,17 @@ def compared(records: Path, known: dict[str, set]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def verify(number: int, *, cheap: bool = False, random_seed: int | None = None) -> int:
+def verify(published: Published, number: int, *, cheap: bool = False, random_seed: int | None = None) -> int:
     """Run so many published records again, print how they compare, and return the exit status."""
-    drawn = draw(number, cheap, random_seed)
+    drawn = draw(published, number, cheap, random_seed)
     for run, seconds in drawn:
-        print(f"{key_of(run)} ({type(run.config).__name__}): took {seconds / 60:.1f} minutes with all it starts from")
+        kind = type(run.config).__name__
+        print(f"{published.name(run)} ({kind}): took {seconds / 60:.1f} minutes with all it starts from")
     with tempfile.TemporaryDirectory(prefix="distillation-verify-") as folder:
+        again = Published(published.profile, Path(folder))
         for run, _ in drawn:
-            run_again(run, Path(folder))
-        rows = compared(Path(folder), published())
+            run_again(run, published, again)
+        rows = compared(published, again)
     print(rows.drop(columns="ok").to_markdown(index=False, floatfmt=".6g"))
     bad, open_ = (sum(ok is value for ok in rows["ok"]) for value in (False, None))
     print(f"{len(rows)} records run again: {bad} do not agree, {open_} cannot be judged.")
@@ -279,18 +229,18 @@ def reseeded(config: Any, by: int) -> Any:
     return dataclasses.replace(config, **changed)
 
 
-def with_fresh_seeds(claim: str, seeds: int) -> int:
+def with_fresh_seeds(published: Published, claim: str, seeds: int) -> int:
     """Run a headline result with fresh seeds, print where their mean falls, and return the exit status."""
-    runs = claims()[claim]
-    before = [main_value(run.config, store_of(run.experiment).read(run.config)["metrics"]) for run in runs]
+    runs = published.claims()[claim]
+    before = [main_value(run.config, published.store(run.experiment).read(run.config)["metrics"]) for run in runs]
     low, high = prediction_interval(before, seeds)
     fresh = [Run(run.experiment, reseeded(run.config, 1000)) for run in runs[:seeds]]
     with tempfile.TemporaryDirectory(prefix="distillation-verify-") as folder:
+        again = Published(published.profile, Path(folder))
         after = []
         for run in fresh:
-            run_again(run, Path(folder))
-            record = store_of(run.experiment, Path(folder)).read(run.config)
-            after.append(main_value(run.config, record["metrics"]))
+            run_again(run, published, again)
+            after.append(main_value(run.config, again.store(run.experiment).read(run.config)["metrics"]))
     mean = float(np.mean(after))
     inside = low <= mean <= high
     print(f"{claim}: published {np.mean(before):.4g} ({len(before)} seeds), fresh seeds {mean:.4g} ({len(after)}).")
@@ -311,15 +261,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("number", nargs="?", type=int, default=3, metavar="N", help="how many records")
     parser.add_argument("--cheap", action="store_true", help=f"only records that take less than {CHEAP} s")
     parser.add_argument("--draw", type=int, metavar="SEED", help="seed of the draw (default: another one every time)")
-    parser.add_argument("--claim", choices=sorted(claims()), help="a headline result, with fresh seeds")
+    parser.add_argument("--claim", choices=sorted(Published().claims()), help="a headline result, with fresh seeds")
     parser.add_argument("--seeds", type=int, default=2, metavar="K", help="how many fresh seeds")
+    parser.add_argument("--profile", choices=plans.PROFILES, default="paper", help="whose records (default: paper)")
     options = parser.parse_args(arguments)
+    published = Published(options.profile)
     if min(options.number, options.seeds) < 1:
         parser.error("at least one, please")
     try:
         if options.claim:
-            return with_fresh_seeds(options.claim, options.seeds)
-        return verify(options.number, cheap=options.cheap, random_seed=options.draw)
+            return with_fresh_seeds(published, options.claim, options.seeds)
+        return verify(published, options.number, cheap=options.cheap, random_seed=options.draw)
     except (DataError, StoreError) as reason:
         print(reason, file=sys.stderr)
         return 1

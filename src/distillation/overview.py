@@ -66,6 +66,18 @@ def readme_table(rows: pd.DataFrame) -> str:
     return shown.to_markdown(index=False, disable_numparse=True)
 
 
+def needs(folder: Path = PUBLISHED) -> pd.DataFrame:
+    """Time and memory of each profile as text: of all notebooks as measured, of "paper" the sum over its records."""
+    rows = []
+    for name, found in notebook_times(folder).groupby("profile", sort=False):
+        minutes, cores = found["seconds"].sum() / 60, ", ".join(map(str, sorted(set(found["cores"]))))
+        rows.append((name, f"{number(minutes)} minutes, {cores} cores", found["peak_memory_mb"].max()))
+    paid = costs(folder)
+    rows.append(("paper", f"{number(paid['core-hours'].sum())} core-hours", paid["largest memory, MB"].max()))
+    columns = ["profile", "time from nothing", "largest process"]
+    return pd.DataFrame([(f"`{name}`", time, f"{mb / 1000:.1f} GB") for name, time, mb in rows], columns=columns)
+
+
 def traced(text: str, name: str, root: str = "") -> str:
     """A link to where the number of that name (a claim's id, "Figure speech_systems" ...) comes from.
 
