@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up .venv, then executes the notebooks, runs every check or builds the site. `./run_all.sh --help` explains it.
+# Sets up .venv, then executes the notebooks, runs every check, verifies records or builds the site. `./run_all.sh --help` explains it.
 # Needs Python 3.11 to 3.14 and git; works with macOS's bash 3.2.
 set -euo pipefail
 for name in DISTILLATION_DATA DISTILLATION_RESULTS; do # notebooks run in another folder

@@ -20,6 +20,7 @@ from test_cifar100 import published  # noqa: F401
 from test_datasets import archives  # noqa: F401
 from test_datasets import folder as mnist_folder  # noqa: F401
 
+from distillation import example_files
 from distillation.datasets import an4, cifar100, mnist
 from distillation.datasets.common import DataError
 from distillation.experiments.mnist import Net, Student
@@ -154,6 +155,26 @@ def test_weights(store: Store) -> None:
         store.tensors_path(CONFIG), lambda: store.tensors(CONFIG), lambda content: same_tensors(content, tensors), words
     )
     assert only_refused(found, 5), found
+
+
+def test_examples(tmp_path: Path) -> None:
+    tensors, sources = {"images": torch.arange(60).reshape(3, 20)}, [tmp_path / "records" / "mnist" / "1.json"]
+    path = tmp_path / "smoke" / "examples" / "digits.safetensors"
+    example_files.save(path, tensors, sources, "three digits")
+
+    def same(content: tuple[dict[str, torch.Tensor], str]) -> bool:
+        return same_tensors(content[0], tensors) and content[1] == "three digits"
+
+    words = (path.name, "run ./run_all.sh smoke")
+    found = outcomes(path, lambda: example_files.load(path, sources), same, words)
+    assert only_refused(found, 5), found
+    assert example_files.is_current(path, sources)
+    assert not example_files.is_current(path, [*sources, tmp_path / "2.json"])
+    with pytest.raises(StoreError, match=r"from other nets .*: run ./run_all.sh smoke"):
+        example_files.load(path, [])
+    path.unlink()
+    with pytest.raises(StoreError, match=r"is missing: run \./run_all\.sh smoke"):
+        example_files.load(path, sources)
 
 
 def same_tensors(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -92,6 +92,14 @@ READ = "def read(name):\n    return noted(Path(name)).name"
         (("x = read('a')\ndef text():\n    return x", "say(text())"), {"a": {"a"}}),
         (("x = read('a')\nsay('nothing of it')",), {"nothing of it": set()}),
         (("x = []\nx.append(read('a'))", "say(x[0])"), {"a": {"a"}}),
+        (("x = [[]]\nx[0].append(read('a'))", "say(x[0][0])"), {"a": {"a"}}),
+        (("x = read('a')\ny = [x for x in [read('b')]]", "say(y[0])"), {"b": {"b"}}),
+        (("x = read('a')\ny = [x + z for z in [read('b')]]", "say(y[0])"), {"ab": {"a", "b"}}),
+        (("x = read('a')\nfor x in [read('b')]:\n    say(x)",), {"b": {"b"}}),
+        (("x = read('a')\nfor y in 'b':\n    x = read(y)\n    z = x", "say(z)"), {"b": {"b"}}),
+        (("x = ''\nfor y in 'ab':\n    z = x\n    x = read(y)", "say(z)"), {"a": {"a", "b"}}),
+        (("x = read('a')\ndef text():\n    x = 'y'\n    return x", "say(text())"), {"y": set()}),
+        (("def text():\n    return x", "x = read('a')", "say(text())"), {"a": {"a"}}),
         (("_, axes = plt.subplots()\nplt.title(read('a'))", "say(f'{plt.xlim()[0]:g}')"), {"0": set()}),
         (
             (
@@ -112,6 +120,8 @@ def test_what_is_shown_follows_from_what_made_it(shown_by, cells, expected) -> N
 def test_only_those_who_watch_are_told() -> None:
     a, b, c = (Path(name) for name in "abc")
     with watched() as outer:
+        with watched():
+            pass  # as empty as the other, which goes on
         noted(a)
         with watched() as inner:
             assert noted(b, c) == b

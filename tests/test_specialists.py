@@ -170,12 +170,6 @@ def test_bad_subsets_are_named(subset: list[int], message: str) -> None:
         specialists.dustbin_labels(torch.tensor([0]), subset, 4)
 
 
-def test_class_indices() -> None:
-    assert specialists.class_indices(["cow", "ant"], ["ant", "bee", "cow"]) == (2, 0)
-    with pytest.raises(ValueError, match="dog, elk; the data set has ant"):
-        specialists.class_indices(["dog", "ant", "elk"], ["ant", "bee"])
-
-
 # The dustbin
 
 

@@ -26,7 +26,8 @@ from distillation.sweep import sweep
 CHEAP = 120  # seconds, with all that a run starts from
 TIMES = ("seconds", "real_time_factor")  # what no second run gives again
 DESCRIPTION = """\
-Run published records again from nothing, in a temporary folder, and compare them with results/paper/records.
+Run published records again from nothing, in a temporary folder, and compare them with those in results/paper/records
+(or in $DISTILLATION_RESULTS).
 
   ./run_all.sh verify [N] [--cheap]           N records drawn at random (default 3), with all that they start from
   ./run_all.sh verify --claim ID [--seeds K]  a headline result with K fresh seeds (default 2)
@@ -90,6 +91,8 @@ def parts_of(config: Any) -> Iterator[Any]:
         yield config
         for field in dataclasses.fields(config):
             yield from parts_of(getattr(config, field.name))
+        if isinstance(config, speech.Ensemble):
+            yield from parts_of(config.members)
     elif isinstance(config, tuple):
         for item in config:
             yield from parts_of(item)
@@ -232,9 +235,13 @@ def reseeded(config: Any, by: int) -> Any:
 def with_fresh_seeds(published: Published, claim: str, seeds: int) -> int:
     """Run a headline result with fresh seeds, print where their mean falls, and return the exit status."""
     runs = published.claims()[claim]
+    if len(runs) < 2:
+        print(f"{claim} has one seed at profile {published.profile}: nothing says how far another may be from it.")
+        return 0
     before = [main_value(run.config, published.store(run.experiment).read(run.config)["metrics"]) for run in runs]
     low, high = prediction_interval(before, seeds)
-    fresh = [Run(run.experiment, reseeded(run.config, 1000)) for run in runs[:seeds]]
+    rounds = range(1, 2 + seeds // len(runs))
+    fresh = [Run(run.experiment, reseeded(run.config, 1000 * number)) for number in rounds for run in runs][:seeds]
     with tempfile.TemporaryDirectory(prefix="distillation-verify-") as folder:
         again = Published(published.profile, Path(folder))
         after = []

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distillation.store import Store
-from distillation.sweep import Run, finish
+from distillation.sweep import Run, done, finish
 
 try:
     from dask.distributed import Client, Future, KilledWorker, as_completed, get_worker
@@ -55,7 +55,7 @@ def spread(address: str, run: Run, configs: list[Any], store: Store, needs_tenso
         for future in as_completed(config_of, loop=client.loop):
             config = config_of[future]
             wait_for(future, address, config)
-            wait_for_record(store, config)
+            wait_for_results(store, config, needs_tensors)
             yield config
 
 
@@ -132,10 +132,10 @@ def wait_for(future: Future, address: str, config: Any) -> None:
         ) from None
 
 
-def wait_for_record(store: Store, config: Any) -> None:
-    """Wait until the record that a worker wrote is here.  Raises ClusterError if it does not come."""
+def wait_for_results(store: Store, config: Any, needs_tensors: bool) -> None:
+    """Wait until what a worker wrote of a run is here.  Raises ClusterError if it does not come."""
     end = time.monotonic() + SECONDS_TO_APPEAR
-    while not store.has(config):
+    while not done(config, store, needs_tensors):
         if time.monotonic() > end:
             raise ClusterError(
                 f"A worker wrote {store.path(config)} and it is not here: set DISTILLATION_RESULTS to a folder on a "

@@ -1,4 +1,4 @@
-"""Means of the members' distributions: an ensemble's soft targets (claim C2, section 5.4)."""
+"""Means of the members' distributions: an ensemble's soft targets (sections 4 and 5.4)."""
 
 import torch
 from torch import Tensor

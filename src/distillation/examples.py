@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from distillation import plans
+from distillation import example_files, plans
 from distillation.experiments import mnist
-from distillation.files import StoreError, noted
 from distillation.plans import Profile
 
 NUMBER = 100
@@ -32,18 +31,18 @@ class Examples:
 
     @classmethod
     def load(cls, profile: Profile) -> "Examples":
-        """The profile's examples.  Raises StoreError, naming the command that makes them, if they are missing."""
-        try:
-            return cls(**load_file(noted(cls.path(profile), *sources(profile))))
-        except FileNotFoundError:
-            raise StoreError(
-                f"results/{profile.name}/examples/digits.safetensors is missing: run ./run_all.sh {profile.name}."
-            ) from None
+        """The profile's examples.  Raises StoreError as `example_files.load` does."""
+        return cls(**example_files.load(cls.path(profile), sources(profile))[0])
 
 
 def sources(profile: Profile) -> list[Path]:
     """The records of the nets that the examples hold the logits of."""
     return [profile.store("mnist").path(plans.section3(profile)[name][0]) for name in NETS]
+
+
+def are_current(profile: Profile) -> bool:
+    """Whether the profile's examples are there and from its nets."""
+    return example_files.is_current(Examples.path(profile), sources(profile))
 
 
 def make(profile: Profile) -> Examples:
@@ -56,9 +55,7 @@ def make(profile: Profile) -> Examples:
     }
     images, labels = data.test_images[:NUMBER], data.test_labels[:NUMBER]
     examples = Examples(images=images, labels=labels, **logits)
-    path = Examples.path(profile)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in vars(examples).items()}, path)
+    example_files.save(Examples.path(profile), vars(examples), sources(profile))
     return examples
 
 

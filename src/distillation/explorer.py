@@ -25,12 +25,12 @@ def nets(examples: Examples) -> dict:
     }
 
 
-def disputed(examples: Examples) -> list[int]:
-    """The digits on whose most probable class the nets differ, and then those that the teacher is least sure of."""
+def disputed(examples: Examples) -> tuple[list[int], list[int]]:
+    """The digits on whose most probable class the nets differ, and all others, those first that the teacher doubts."""
     answers = np.stack([logits.argmax(1).numpy() for logits in nets(examples).values()])
     differ = np.flatnonzero((answers != answers[0]).any(0)).tolist()
     doubtful = soften(examples.teacher_logits, 1.0).max(1).values.argsort().tolist()
-    return differ + [case for case in doubtful if case not in differ]
+    return differ, [case for case in doubtful if case not in differ]
 
 
 def draw(examples: Examples, case: int, temperature: float, logarithmic: bool = False) -> Figure:
@@ -38,6 +38,9 @@ def draw(examples: Examples, case: int, temperature: float, logarithmic: bool = 
 
     Raises IndexError for a digit that is not among the examples, ValueError for a temperature of 0 or less.
     """
+    if not 0 <= case < len(examples.labels):
+        raise IndexError(f"There is no digit {case}: the examples are 0 to {len(examples.labels) - 1}.")
+    soften(examples.teacher_logits, temperature)  # refuses a temperature before there is a figure
     figure, panels = plt.subplots(1, 4, figsize=(8.4, 1.9), width_ratios=[0.7, 1, 1, 1])
     fill(panels, examples, case, temperature, logarithmic)
     return figure
@@ -56,8 +59,6 @@ def grid(examples: Examples, cases: Sequence[int], temperature: float) -> Figure
 
 def fill(panels: Sequence[Axes], examples: Examples, case: int, temperature: float, logarithmic: bool = False) -> None:
     """Draw one digit into the first of four panels, and the nets' distributions into the others."""
-    if not 0 <= case < len(examples.labels):
-        raise IndexError(f"There is no digit {case}: the examples are 0 to {len(examples.labels) - 1}.")
     right = int(examples.labels[case])
     panels[0].imshow(255 - examples.images[case], cmap="gray")
     panels[0].set(xticks=[], yticks=[], xlabel=f"test digit {case}: a {right}")
@@ -78,9 +79,11 @@ def fill(panels: Sequence[Axes], examples: Examples, case: int, temperature: flo
 
 def explorer(examples: Examples) -> ipywidgets.Widget:
     """Controls for the digit, the temperature and the axis, above what `draw` makes of them."""
-    cases = disputed(examples)
+    differ, others = disputed(examples)
     right = examples.labels.tolist()
-    case = ipywidgets.Dropdown(options=[(f"{each}: a {right[each]}", each) for each in cases], description="digit")
+    case = ipywidgets.Dropdown(
+        options=[(f"{each}: a {right[each]}", each) for each in differ + others], description="digit"
+    )
     temperature = ipywidgets.FloatLogSlider(
         1.0, min=-0.3, max=2, step=0.05, description="T", continuous_update=False, readout_format=".2f"
     )

@@ -1,5 +1,6 @@
 """The look of every figure, and saving it with the table it was drawn from.  Knows only tables."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from distillation.statistics import estimate
 
 COLOURS = sns.color_palette("colorblind")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 PAPER = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
 
 
@@ -40,12 +42,16 @@ def show(figure: Figure, name: str, caption: str, results: Path) -> None:
 
 
 def tabulate(table: pd.DataFrame, name: str, caption: str, results: Path) -> None:
-    """Save a table as <results>/tables/<name>.csv and .md, and display it with its caption."""
+    """Save a table as <results>/tables/<name>.csv and .md, and display it with its caption.
+
+    Links lead on from the notebook alone: of those in the table only their text is saved.
+    """
     folder = results / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / f"{name}.csv", index=False)
     text = table.to_markdown(index=False, disable_numparse=True)
-    (folder / f"{name}.md").write_text(text + "\n")
+    plain = table.map(lambda value: LINK.sub(r"\1", value) if isinstance(value, str) else value)
+    plain.to_csv(folder / f"{name}.csv", index=False)
+    (folder / f"{name}.md").write_text(plain.to_markdown(index=False, disable_numparse=True) + "\n")
     display(Markdown(f"{text}\n\n*Table `{name}`. {caption}{_records(f'Table {name}', results)}*"))
 
 

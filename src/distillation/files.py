@@ -57,7 +57,7 @@ def watched() -> Iterator[set[Path]]:
     try:
         yield found
     finally:
-        _watching.remove(found)
+        _watching[:] = [each for each in _watching if each is not found]
 
 
 def noted(*paths: Path) -> Path:

@@ -2,8 +2,6 @@
 
 from types import MappingProxyType
 
-CITATION = "Hinton, Vinyals & Dean, Distilling the Knowledge in a Neural Network, arXiv:1503.02531 (2015)"
-
 # Section 3: errors on the 10,000 test images, unless said.
 TEACHER_ERRORS = 67
 PLAIN_ERRORS = 146

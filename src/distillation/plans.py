@@ -254,7 +254,7 @@ def section3(profile: Profile) -> dict[str, list[Net | Student]]:
 
 
 def section2(profile: Profile) -> dict[str, list[Net | Student]]:
-    """The trained nets of notebook 01 (claim C1): data and learning rates under hard and soft targets.
+    """The trained nets of notebook 01: data and learning rates under hard and soft targets.
 
     A net on less data takes as many steps as one on all of it.
     """
@@ -284,7 +284,7 @@ def section2(profile: Profile) -> dict[str, list[Net | Student]]:
 
 
 def gradient_noise(profile: Profile) -> list[GradientNoise]:
-    """Gradients after one epoch of training on soft targets (claim C1)."""
+    """Gradients after one epoch of training on soft targets."""
     one_epoch = dataclasses.replace(profile.student, epochs=1)
     return [
         GradientNoise(student(profile, seed, optimisation=one_epoch), cases=profile.gradient_cases, seed=seed)

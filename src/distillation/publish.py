@@ -5,6 +5,7 @@ headline weights where the nets' outputs lie on this disk (they are not publishe
 committed notebooks, which read the records.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -100,6 +101,8 @@ def publish_pictures() -> None:
 
 def main() -> None:
     """Write everything, and say what was left alone."""
+    if os.environ.get("DISTILLATION_RESULTS"):
+        sys.exit("DISTILLATION_RESULTS is set, but what is published lies in results/paper: unset it first.")
     profile = plans.profile("paper")
     runs = plans.section3(profile)
     store = profile.store("mnist")

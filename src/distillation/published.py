@@ -1,6 +1,7 @@
 """All runs that a profile plans, across the paper's sections, and where their records are."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,12 @@ class Published:
         """The folder that holds a folder of records for each experiment."""
         return self.folder or plans.profile(self.profile).results / "records"
 
-    @property
+    @cached_property
     def speech(self) -> SpeechProfile:
         """What the profile plans for sections 4 and 6."""
         return speech_plans.speech_profile(self.profile)
 
-    @property
+    @cached_property
     def pictures(self) -> SpecialistProfile:
         """What the profile plans for sections 5 to 8."""
         return specialist_plans.specialist_profile(self.profile)

@@ -34,7 +34,7 @@ def reproduce(profile_name: str, notebook: str, train: bool) -> Runs:
             teachers = plans.section3(profile)["teacher"]
             sweep(mnist.run, teachers, store, name="teachers", needs_tensors=True)
             sweep(gradients.run, plans.gradient_noise(profile), profile.store("gradients"), name="gradients")
-        if not examples.Examples.path(profile).exists():
+        if not examples.are_current(profile):
             nets = [configs[0] for configs in shown.values()]
             sweep(mnist.run, nets, store, name="examples", needs_tensors=True)
             examples.make(profile)
@@ -50,7 +50,7 @@ def reproduce_speech(profile_name: str, notebook: str, train: bool) -> SpeechRun
         section = speech_plans.section4(profile) if notebook == "03" else speech_plans.section6(profile)
         for number, (name, configs) in enumerate(section.items(), 1):
             speech.run_all(configs, profile.store("speech"), name=f"{number}/{len(section)} {name}")
-        if notebook == "03" and not speech_examples.SpeechExamples.path(profile).exists():
+        if notebook == "03" and not speech_examples.are_current(profile):
             shown = [section[system][0] for system in speech_examples.SYSTEMS]
             speech.run_all(shown, profile.store("speech"), name="examples", needs_tensors=True)
             speech_examples.make(profile)
@@ -71,7 +71,7 @@ def reproduce_specialists(profile_name: str, notebook: str, train: bool) -> Spec
             online = [config for config in specialist_plans.online(profile) if not store.has(config)]
             specialists.prepare(online, store, name="on-line clusters")
             sweep(inference_time.run, [profile.inference], profile.store("inference_time"), name="inference time")
-            if not specialist_examples.PictureExamples.path(profile).exists():
+            if not specialist_examples.are_current(profile):
                 _examples(profile)
         else:
             _open_questions(profile)

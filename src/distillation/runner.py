@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int
     parser.add_argument("words", nargs="*", metavar="profile, numbers", help="which profile; which notebooks")
     parser.add_argument("--fresh", action="store_true", help="delete the profile's records first (paper: asks)")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)  # how this program calls itself
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # so that --fresh may stand anywhere
     if options.one:
         source, output, log, profile = options.one
         return execute(Path(source), Path(output), Path(log), profile)

@@ -20,6 +20,7 @@ FIGURES, RECORDS, EXAMPLES = (overview.PUBLISHED / name for name in ("figures", 
 CAPTION = re.compile(r"\*Figure `(?P<name>\w+)`\. (?P<text>.*)\*", re.DOTALL)  # as figures.show writes it
 DRAWN_FROM = (overview.PROVENANCE, "results/paper/headline.csv", "results/paper/times.csv")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+RECORDS_LINK = re.compile(r" \[Records\]\([^)]*\)\.$")  # as figures.show appends it
 LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
 
@@ -130,7 +131,7 @@ def figure(name: str, caption: str) -> str:
     path = FIGURES / f"{name}.png"
     if not path.exists():
         raise SiteError(f"{path.relative_to(REPOSITORY)} is missing: execute its notebook with figures.show again.")
-    alternative = LINK.sub(r"\1", caption).replace("`", "").replace("*", "")
+    alternative = LINK.sub(r"\1", RECORDS_LINK.sub("", caption)).replace("`", "").replace("*", "")
     address = "/" + path.relative_to(REPOSITORY).as_posix()
     return f"```{{figure}} {address}\n:alt: {alternative}\n\nFigure `{name}`. {caption}\n```"
 

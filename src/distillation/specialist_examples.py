@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from distillation import specialists
+from distillation import example_files, specialists
 from distillation.experiments.generalists import load
 from distillation.experiments.specialists import answers_of, generalist_store
-from distillation.files import StoreError, noted
 from distillation.specialist_plans import SpecialistProfile, section5
 
 FIXED, BROKEN = 5, 3
@@ -36,13 +34,8 @@ class PictureExamples:
 
     @classmethod
     def load(cls, profile: SpecialistProfile) -> "PictureExamples":
-        """The profile's examples.  Raises StoreError, naming the command that makes them, if they are missing."""
-        try:
-            return cls(**load_file(noted(cls.path(profile), *sources(profile))))
-        except FileNotFoundError:
-            raise StoreError(
-                f"results/{profile.name}/examples/pictures.safetensors is missing: run ./run_all.sh {profile.name} 04."
-            ) from None
+        """The profile's examples.  Raises StoreError as `example_files.load` does."""
+        return cls(**example_files.load(cls.path(profile), sources(profile))[0])
 
 
 def sources(profile: SpecialistProfile) -> list[Path]:
@@ -50,6 +43,11 @@ def sources(profile: SpecialistProfile) -> list[Path]:
     config, store = section5(profile)["specialists"][0], profile.store("specialists")
     nets = [generalist_store(store).path(config.assignment.generalist), *map(store.path, config.members(store))]
     return [*nets, store.path(config.assignment)]
+
+
+def are_current(profile: SpecialistProfile) -> bool:
+    """Whether the profile's examples are there and from its nets."""
+    return example_files.is_current(PictureExamples.path(profile), sources(profile))
 
 
 def make(profile: SpecialistProfile) -> PictureExamples:
@@ -65,7 +63,5 @@ def make(profile: SpecialistProfile) -> PictureExamples:
     examples = PictureExamples(
         split.pictures.test_images[chosen], labels[chosen], logits[chosen].softmax(1), q[chosen].float()
     )
-    path = PictureExamples.path(profile)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in vars(examples).items()}, path)
+    example_files.save(PictureExamples.path(profile), vars(examples), sources(profile))
     return examples

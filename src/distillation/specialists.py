@@ -98,14 +98,6 @@ def check_subset(classes: Sequence[int], number: int) -> None:
         raise ValueError(f"The subset holds all {number} classes and leaves none for the dustbin; train a generalist.")
 
 
-def class_indices(names: Sequence[str], class_names: Sequence[str]) -> tuple[int, ...]:
-    """The indices of these names among class_names, in the order given.  Raises ValueError naming unknown ones."""
-    index = {name: position for position, name in enumerate(class_names)}
-    if unknown := [name for name in names if name not in index]:
-        raise ValueError(f"No such class: {', '.join(unknown)}; the data set has {', '.join(class_names)}.")
-    return tuple(index[name] for name in names)
-
-
 def dustbin_labels(labels: Tensor, subset: Sequence[int], classes: int) -> Tensor:
     """Labels in the specialist's softmax (section 5.2): the position in the subset, or len(subset) for the dustbin.
 

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distillation import speech_plans
+from distillation import example_files, speech_plans
 from distillation.experiments import speech
 from distillation.experiments.alignment import log_posteriors
-from distillation.files import StoreError, noted
 from distillation.speech.corpus import Part, corpus
 from distillation.speech.filterbanks import SHIFT_MS
 from distillation.speech.hmm import SILENCE
@@ -62,15 +60,9 @@ class SpeechExamples:
 
     @classmethod
     def load(cls, profile: SpeechProfile) -> "SpeechExamples":
-        """The profile's examples.  Raises StoreError, naming the command that makes them, if they are missing."""
-        path = cls.path(profile)
-        if not path.exists():
-            raise StoreError(
-                f"results/{profile.name}/examples/speech.safetensors is missing: run ./run_all.sh {profile.name}."
-            )
-        with safe_open(noted(path, *sources(profile)), "pt") as saved:
-            tensors = {name: saved.get_tensor(name) for name in saved.keys()}  # noqa: SIM118
-            described = json.loads(saved.metadata()["described"])
+        """The profile's examples.  Raises StoreError as `example_files.load` does."""
+        tensors, text = example_files.load(cls.path(profile), sources(profile))
+        described = json.loads(text)
         utterances = tuple(
             Example(
                 **text,
@@ -90,6 +82,11 @@ def sources(profile: SpeechProfile) -> list[Path]:
     store, runs = profile.store("speech"), speech_plans.section4(profile)
     nets = [member for system in SYSTEMS for member in members_of(runs[system][0])]
     return [profile.store("alignment").path(profile.alignment), *map(store.path, nets)]
+
+
+def are_current(profile: SpeechProfile) -> bool:
+    """Whether the profile's examples are there and from its nets."""
+    return example_files.is_current(SpeechExamples.path(profile), sources(profile))
 
 
 def make(profile: SpeechProfile) -> None:
@@ -121,10 +118,7 @@ def make(profile: SpeechProfile) -> None:
             for each in (part.utterances[number] for number in chosen)
         ],
     }
-    path = SpeechExamples.path(profile)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, path, metadata={"described": json.dumps(described)})
+    example_files.save(SpeechExamples.path(profile), tensors, sources(profile), json.dumps(described))
 
 
 def choose(part: Part) -> list[int]:

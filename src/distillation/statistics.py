@@ -10,7 +10,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % interval (Student's t over seeds) and the values it came from.
+    """A figure with its 95 % interval, by default a mean with Student's t over seeds, and the values it came from.
 
     With one value there is no interval: low and high are NaN.
     """

@@ -36,7 +36,7 @@ def sweep(
     """
     configs = list(dict.fromkeys(configs))
     for wait, title in ((False, name), (True, f"{name}, by another process")):
-        missing = [config for config in configs if not _done(config, store, needs_tensors)]
+        missing = [config for config in configs if not done(config, store, needs_tensors)]
         if not missing:
             break
         results = _run_all(run, missing, store, needs_tensors, wait)
@@ -51,7 +51,7 @@ def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False, wai
     wait: for another process that is running it; else leave it to that one.
     """
     with store.claimed(config, wait=wait) as held:
-        if not held or _done(config, store, needs_tensors):
+        if not held or done(config, store, needs_tensors):
             return
         threads_before = torch.get_num_threads()
         generator_before = torch.get_rng_state()
@@ -81,7 +81,8 @@ def environment() -> dict:
     }
 
 
-def _done(config: Any, store: Store, needs_tensors: bool) -> bool:
+def done(config: Any, store: Store, needs_tensors: bool) -> bool:
+    """Whether a run is finished and what is needed of it lies on this disk."""
     return store.has(config) and (not needs_tensors or store.tensors_path(config).exists())
 
 

@@ -154,7 +154,7 @@ def first_classes(pictures: Pictures, number: int) -> Pictures:
 def run(config: Generalist, store: Store) -> dict:
     """Train and evaluate a generalist; return {"metrics": {...}, "history": [...]}.
 
-    Metrics: accuracy (test), held_out_accuracy and fit_accuracy in percent, parameters, cases and steps.  Weights, and
+    Metrics: accuracy (test), held_out_accuracy and fit_accuracy in percent, parameters and pictures_seen.  Weights, and
     the logits of the fitted, held-out and test pictures, are written beside the record.
     """
     split = load(config.data)

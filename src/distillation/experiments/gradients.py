@@ -1,4 +1,4 @@
-"""Claim C1: how much the gradient varies between cases under hard and under soft targets."""
+"""How much the gradient varies between cases under hard and under soft targets."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ RECIPE = 1
 class GradientNoise:
     """Per-case gradients of a net after its training, on `cases` of its transfer set.
 
-    student: how the net is trained first (one epoch, for claim C1); temperatures: those of the soft targets measured.
+    student: how the net is trained first (one epoch); temperatures: those of the soft targets measured.
     """
 
     student: mnist.Student

@@ -10,7 +10,6 @@ from torch import Tensor
 from distillation.speech.gmm import FLOOR, statistics
 from distillation.speech.hmm import BOUNDARY, States
 
-Triphone = tuple[str, str, str]
 Stats = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 

@@ -1,0 +1,44 @@
+"""Files of the few test cases that notebooks show, with what trained nets make of them; they are published."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from distillation.files import StoreError, noted
+from distillation.store import load_tensors, save_tensors
+
+
+def save(path: Path, tensors: dict[str, Tensor], sources: list[Path], described: str = "") -> None:
+    """Write the cases in one step, with the names of the records of the nets that they are from."""
+    save_tensors(tensors, path, {"described": described, "sources": _names(sources)})
+
+
+def is_current(path: Path, sources: list[Path]) -> bool:
+    """Whether the file is there, whole, and from the nets of these records."""
+    try:
+        load(path, sources)
+    except StoreError:
+        return False
+    return True
+
+
+def load(path: Path, sources: list[Path]) -> tuple[dict[str, Tensor], str]:
+    """The tensors and the description of a file.
+
+    Raises StoreError, naming the command that makes it, if it is missing, damaged or from other nets than these.
+    """
+    name, command = f"examples/{path.name}", f"run ./run_all.sh {path.parents[1].name}"
+    try:
+        tensors, texts = load_tensors(noted(path, *sources))
+    except FileNotFoundError:
+        raise StoreError(f"{name} is missing: {command}.") from None
+    except SafetensorError as error:
+        raise StoreError(f"{name} is damaged ({error}). Delete it and {command}.") from None
+    if texts.get("sources") != _names(sources):
+        raise StoreError(f"{name} is from other nets than those of the records: {command}.")
+    return tensors, texts["described"]
+
+
+def _names(sources: list[Path]) -> str:
+    return " ".join(f"{source.parent.name}/{source.stem}" for source in sources)
