@@ -73,6 +73,39 @@ def test_failing_notebook_is_named_with_cell_and_log_and_does_not_stop_the_other
     assert failed.cells[3].outputs[0].ename == "ValueError"
 
 
+def test_two_calls_at_once_share_one_results_folder(tmp_path):
+    """Each run is done once, each notebook executed whole by both, one after the other."""
+    write_notebook(
+        tmp_path / "notebooks",
+        "01_sweeps.ipynb",
+        f"import os, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})",
+        "import small_sweep\nfrom distillation import plans\nfrom distillation.experiments import mnist\n"
+        "store = plans.profile(profile).store('mnist')\nstore.folder.mkdir(parents=True, exist_ok=True)\n"
+        "os.environ['DISTILLATION_JOBS'] = '1'\nmnist.run = small_sweep.noted(mnist.run, store.folder.parent)\n"
+        "mnist.run_all(small_sweep.CONFIGS, store, name='nets')\nprint(sorted(store.key(c) for c in small_sweep.CONFIGS))",
+    )
+    write_notebook(tmp_path / "notebooks", "02_reads.ipynb", "print('done')")
+    command = "import sys, pathlib; from distillation import runner; "
+    command += "sys.exit(runner.main(['smoke'], pathlib.Path(sys.argv[1])))"
+    environment = os.environ | {"DISTILLATION_RESULTS": str(tmp_path / "results"), "DISTILLATION_OFFLINE": "1"}
+    environment["PYTHONPATH"] = str(runner.REPOSITORY / "src")
+    call = [sys.executable, "-c", command, tmp_path / "notebooks"]
+    calls = [
+        subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)
+    ]
+    said = [one.communicate()[0].decode() for one in calls]
+    assert [one.returncode for one in calls] == [0, 0], said
+    results = tmp_path / "results" / "smoke"
+    begun = [line.split()[1] for line in (results / "records" / "calls").read_text().splitlines()]
+    assert sorted(begun) == sorted(path.stem for path in (results / "records" / "mnist").glob("*.json"))
+    executed = nbformat.read(results / "notebooks" / "01_sweeps.ipynb", 4)
+    assert str(sorted(begun)) in executed.cells[-1].outputs[-1].text
+    assert [
+        row["notebook"] for row in runner.read_times(results, "smoke") if row["notebook"] in ("01_sweeps", "02_reads")
+    ]
+    assert not list(results.rglob("*.lock")) + list(results.rglob("*partial"))
+
+
 def test_progress_is_shown_and_logged(executed):
     _, results, output = executed
     assert "[1/2] 01_fails (smoke): 0 s so far, time unknown" in output
