@@ -82,7 +82,8 @@ def test_two_calls_at_once_share_one_results_folder(tmp_path):
         "import small_sweep\nfrom distillation import plans\nfrom distillation.experiments import mnist\n"
         "store = plans.profile(profile).store('mnist')\nstore.folder.mkdir(parents=True, exist_ok=True)\n"
         "os.environ['DISTILLATION_JOBS'] = '1'\nmnist.run = small_sweep.noted(mnist.run, store.folder.parent)\n"
-        "mnist.run_all(small_sweep.CONFIGS, store, name='nets')\nprint(sorted(store.key(c) for c in small_sweep.CONFIGS))",
+        "mnist.run_all(small_sweep.CONFIGS, store, name='nets')",
+        "print(sorted(store.key(config) for config in small_sweep.CONFIGS))",
     )
     write_notebook(tmp_path / "notebooks", "02_reads.ipynb", "print('done')")
     command = "import sys, pathlib; from distillation import runner; "
@@ -100,9 +101,6 @@ def test_two_calls_at_once_share_one_results_folder(tmp_path):
     assert sorted(begun) == sorted(path.stem for path in (results / "records" / "mnist").glob("*.json"))
     executed = nbformat.read(results / "notebooks" / "01_sweeps.ipynb", 4)
     assert str(sorted(begun)) in executed.cells[-1].outputs[-1].text
-    assert [
-        row["notebook"] for row in runner.read_times(results, "smoke") if row["notebook"] in ("01_sweeps", "02_reads")
-    ]
     assert not list(results.rglob("*.lock")) + list(results.rglob("*partial"))
 
 
