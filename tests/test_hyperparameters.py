@@ -29,6 +29,8 @@ def test_rows_by_hand() -> None:
     assert (teacher["net"], teacher["temperature"]) == ("2x1200", "")
     assert teacher["other"] == "max-norm 3.5, jitter 2, input dropout 0.2, hidden dropout 0.5"
     assert table.loc[("04", "specialists: specialists"), "net"] == "64-128-256"
+    for rows in (("04", "generalists: specialists"), ("04", "specialists: specialists"), ("06", "q")):
+        assert "mirrored" in table.loc[rows, "other"]  # a specialist and a student are trained as the generalist is
     assert table.loc[("03", "sizes"), "net"].endswith("8x2560")
     profile = specialist_plans.specialist_profile("paper")
     assert table.loc[("06", "temperature"), "temperature"] == "; ".join(map(str, profile.temperatures))

@@ -11,6 +11,7 @@ import seaborn as sns
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from distillation.overview import PUBLISHED, traced
 from distillation.statistics import estimate
@@ -116,6 +117,14 @@ def dots(axes: Axes, found: pd.DataFrame, names: Sequence[str], paper: Sequence[
 def legend_above(axes: Axes) -> None:
     """A legend in one row above the axes, where it hides nothing."""
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderaxespad=0.2)
+
+
+def plain_percents(axes: Axes) -> None:
+    """Label a logarithmic y axis of percentages in plain numbers."""
+    low, high = axes.get_ylim()
+    values = [value for value in (0.5, 1, 2, 5, 10, 20, 50, 100) if low <= value <= high]
+    axes.set_yticks(values, [f"{value:g}" for value in values])
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def ticks_at(axes: Axes, values: Sequence[float]) -> None:

@@ -56,7 +56,8 @@ def settings(config: Any) -> dict[str, Any]:
     net = config
     for name in ("assignment", "generalist"):  # a specialist's and a student's net is the generalist's
         net = getattr(net, name, net)
-    other = [_other(name, called, (values | training).get(name)) for name, called in OTHER.items()]
+    described = {"mirror": getattr(net, "mirror", False)} | values | training
+    other = [_other(called, described.get(name)) for name, called in OTHER.items()]
     return {
         "net": layers(net.hidden) if hasattr(net, "hidden") else "-".join(map(str, net.widths)),
         "epochs": training["epochs"],
@@ -81,7 +82,7 @@ def listed(values: list) -> str:
     return "; ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in found)
 
 
-def _other(name: str, called: str, value: Any) -> str:
+def _other(called: str, value: Any) -> str:
     if not value or value == "bf16":
         return ""
     return called if value is True else f"{called} {value:g}" if isinstance(value, int | float) else f"{value}"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from distillation.statistics import Estimate, verdict
 
-NOTEBOOKS = {
+NOTEBOOK_NAMES = {
     "01": "01_temperature_and_logit_matching",
     "02": "02_mnist",
     "03": "03_speech_acoustic_model",
@@ -59,7 +59,7 @@ class Claims(Mapping[str, Finding]):
                 for name, find in of.items():
                     found = find()
                     ours = (found.ours.mean, found.ours.low, found.ours.high, found.ours.seeds)
-                    rows.append((name, found.paper, *ours, self.dataset, found.verdict, NOTEBOOKS[number]))
+                    rows.append((name, found.paper, *ours, self.dataset, found.verdict, NOTEBOOK_NAMES[number]))
         return pd.DataFrame(rows, columns=COLUMNS)
 
 

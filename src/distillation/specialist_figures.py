@@ -112,7 +112,7 @@ def examples_figure(examples: PictureExamples, class_names: Sequence[str]) -> Fi
         above.imshow(picture, cmap="gray", interpolation="nearest")
         above.set_title(class_names[examples.labels[case]].replace("_", " "), fontsize=8)
         _bars(below, examples.generalist[case].numpy(), examples.combined[case].numpy(), class_names)
-    panels[1, 0].legend(fontsize=6, loc="lower right")
+    figure.legend(*panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -127,8 +127,8 @@ def _bars(axes: Axes, before: np.ndarray, after: np.ndarray, class_names: Sequen
     axes.tick_params(axis="x", labelsize=6)
 
 
-def reliability(axes: Axes, calibration: pd.DataFrame) -> None:
-    """Share of other classes against the corrected dustbin probability, per bin, over seeds."""
+def binned(calibration: pd.DataFrame) -> pd.DataFrame:
+    """Per seed and bin of corrected dustbin probability: its mean (said) and the share of other classes (true)."""
     rows = [
         {"seed": row.seed, "bin": round(10 * mean - 0.5), "mean": mean, "share": share, "cases": cases}
         for row in calibration.itertuples()
@@ -139,6 +139,12 @@ def reliability(axes: Axes, calibration: pd.DataFrame) -> None:
     pooled = found.groupby(["seed", "bin"])[["said", "true", "cases"]].sum().reset_index()
     for column in ("said", "true"):
         pooled[column] /= pooled["cases"]
+    return pooled
+
+
+def reliability(axes: Axes, calibration: pd.DataFrame) -> None:
+    """Share of other classes against the corrected dustbin probability, per bin, over seeds."""
+    pooled = binned(calibration)
     means = pooled.groupby("bin")[["said", "true"]].mean()
     spread = [estimate(each["true"]) for _, each in pooled.groupby("bin")]
     error = np.nan_to_num([[each.mean - each.low, each.high - each.mean] for each in spread]).T
