@@ -172,6 +172,9 @@ def test_examples(tmp_path: Path) -> None:
     assert not example_files.is_current(path, [*sources, tmp_path / "2.json"])
     with pytest.raises(StoreError, match=r"from other nets .*: run ./run_all.sh smoke"):
         example_files.load(path, [])
+    save_file(tensors, path, {"described": "three digits", "sources": "mnist/1"})
+    with pytest.raises(StoreError, match=r"is damaged .* run \./run_all\.sh smoke"):
+        example_files.load(path, sources)
     path.unlink()
     with pytest.raises(StoreError, match=r"is missing: run \./run_all\.sh smoke"):
         example_files.load(path, sources)

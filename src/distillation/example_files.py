@@ -30,7 +30,7 @@ def load(path: Path, sources: list[Path]) -> tuple[dict[str, Tensor], str]:
     """
     name, command = f"examples/{path.name}", f"run ./run_all.sh {path.parents[1].name}"
     try:
-        tensors, texts = load_tensors(noted(path, *sources))
+        tensors, texts = load_tensors(noted(path, *sources), needs_digest=True)
     except FileNotFoundError:
         raise StoreError(f"{name} is missing: {command}.") from None
     except SafetensorError as error:

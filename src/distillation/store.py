@@ -39,14 +39,15 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, texts: dict[str, str] |
             raise OSError(str(error)) from None
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def load_tensors(path: Path, *, needs_digest: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and texts in a file.  Raises SafetensorError unless they are what was written.
 
-    A file without a digest, as older ones are, is only checked for its form.
+    A file without a digest, as weights of before version 0.2.0 are, is only checked for its form, or refused.
     """
     with safe_open(path, "pt") as saved:
         tensors, texts = {name: saved.get_tensor(name) for name in saved.keys()}, saved.metadata() or {}  # noqa: SIM118
-    if texts.pop("digest", None) not in (None, _digest(tensors, texts)):
+    digest = texts.pop("digest", None)
+    if digest != _digest(tensors, texts) and (needs_digest or digest is not None):
         raise SafetensorError("its content is not what was written")
     return tensors, texts
 
