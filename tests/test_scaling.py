@@ -59,7 +59,7 @@ def test_published_training_was_slower_than_its_processor(scaling: ModuleType) -
 
 def test_script_prints_all_tables_and_saves_nothing_unasked() -> None:
     saved = [path.read_bytes() for path in sorted((plans.PAPER.results / "tables").glob("scaling*"))]
-    tiny = ["--runs", "2", "--width", "6", "--epochs", "1", "--rounds", "1", "--frames", "32"]
+    tiny = ["--workers", "2", "--runs", "2", "--width", "6", "--epochs", "1", "--rounds", "1", "--frames", "32"]
     done = subprocess.run(
         [sys.executable, REPOSITORY / "benchmarks" / "scaling.py", *tiny],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
