@@ -49,7 +49,7 @@ set_up() {
     rm -f "$stamp"
     .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
     if ! { .venv/bin/python -m pip install --quiet --disable-pip-version-check uv &&
-        .venv/bin/python -m uv pip install --quiet --python .venv/bin/python -r requirements.txt; }; then
+        .venv/bin/python -m uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements.txt; }; then
         echo "uv did not manage; trying pip."
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt || {
             echo "The requirements could not be installed: check the network and run the same command again." >&2
