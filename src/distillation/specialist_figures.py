@@ -56,8 +56,8 @@ def covariance_figure(assignment: dict, class_names: Sequence[str]) -> Figure:
     shown = np.array(assignment["correlation"])[np.ix_(order, order)]
     np.fill_diagonal(shown, np.nan)
     limit = np.nanquantile(np.abs(shown), 0.99)
-    figure, axes = plt.subplots(figsize=(7.2, 6.6))
-    names = [class_names[c] for c in order]
+    figure, axes = plt.subplots(figsize=(7.2, 7.6))
+    names = [class_names[c].replace("_", " ") for c in order]
     sns.heatmap(
         shown,
         cmap="vlag",
@@ -68,9 +68,9 @@ def covariance_figure(assignment: dict, class_names: Sequence[str]) -> Figure:
         square=True,
         xticklabels=False,
         yticklabels=names,
-        cbar_kws={"label": "correlation (1 % lie beyond)", "shrink": 0.7},
+        cbar_kws={"label": "correlation (1 % lie beyond)", "shrink": 0.5, "aspect": 40, "location": "bottom"},
     )
-    axes.tick_params(axis="y", labelsize=4 if len(names) > 60 else 7, length=0)
+    axes.tick_params(axis="y", labelsize=5 if len(names) > 60 else 7, length=0)
     for edge in np.flatnonzero(np.diff(clusters[order])) + 1:
         axes.axhline(edge, color="0.4", linewidth=0.4)
         axes.axvline(edge, color="0.4", linewidth=0.4)
