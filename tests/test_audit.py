@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -65,6 +66,27 @@ def test_a_record_that_does_not_come_out_again_fails(published: dict, capsys: py
     shown = capsys.readouterr().out
     assert shown.count("DIFFERS on the same machine") == 1
     assert "1 do not agree" in shown
+
+
+def test_alignment_is_priced_and_run_apart_from_those_that_share_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """They start from a copy of the published one, which would stand in the place of its second run."""
+    monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path))
+    published = Published("smoke")
+    aligned = Run("alignment", published.alignment)
+    model = Run("speech", speech.AcousticModel(published.alignment))
+    for run, seconds in ((aligned, 100.0), (model, 5.0)):
+        published.store(run.experiment).write(run.config, {"metrics": {}, "history": [], "seconds": seconds})
+    of = {run.config: run.experiment for run in (aligned, model)}
+    assert (cost(aligned, published, of), cost(model, published, of)) == (100, 5)
+    folders = {}
+    monkeypatch.setattr(audit, "draw", lambda *_: [(model, 5.0), (aligned, 100.0)])
+    monkeypatch.setattr(audit, "run_again", lambda run, _, again: folders.update({run.experiment: again.folder}))
+    monkeypatch.setattr(audit, "compared", lambda *_: pd.DataFrame({"run": ["one"], "ok": [True]}))
+    assert audit.verify(published, 2) == 0
+    assert folders["alignment"] != folders["speech"]
+    assert "2 records run again" in capsys.readouterr().out
 
 
 def test_fresh_seeds(published: dict, capsys: pytest.CaptureFixture) -> None:

@@ -41,7 +41,7 @@ class Published:
     @property
     def records(self) -> Path:
         """The folder that holds a folder of records for each experiment."""
-        return self.folder or plans.profile(self.profile).results / "records"
+        return self.folder or plans.results_folder(self.profile) / "records"
 
     @cached_property
     def speech(self) -> SpeechProfile:

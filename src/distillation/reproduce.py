@@ -31,9 +31,7 @@ def reproduce(profile_name: str, notebook: str, train: bool) -> Runs:
         for number, (name, configs) in enumerate(section.items(), 1):
             mnist.run_all(configs, store, name=f"{number}/{len(section)} {name}")
         if notebook == "01":
-            teachers = plans.section3(profile)["teacher"]
-            sweep(mnist.run, teachers, store, name="teachers", needs_tensors=True)
-            sweep(gradients.run, plans.gradient_noise(profile), profile.store("gradients"), name="gradients")
+            gradients.run_all(plans.gradient_noise(profile), profile.store("gradients"), name="gradients")
         if not examples.are_current(profile):
             nets = [configs[0] for configs in shown.values()]
             sweep(mnist.run, nets, store, name="examples", needs_tensors=True)

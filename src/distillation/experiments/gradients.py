@@ -10,6 +10,7 @@ from torch.func import functional_call, grad, vmap
 from distillation import objectives
 from distillation.experiments import mnist
 from distillation.store import Store
+from distillation.sweep import sweep
 from distillation.training import logits_of, train
 
 RECIPE = 1
@@ -38,7 +39,7 @@ def run(config: GradientNoise, store: Store) -> dict:
 
     The teacher's outputs are read from the store of section 3 beside this experiment's.
     """
-    student, nets = config.student, Store(store.folder.parent / "mnist", mnist.RECIPE)
+    student, nets = config.student, _nets(store)
     data = mnist.load(student.dataset)
     chosen = mnist.training_cases(data, student)
     inputs = mnist.as_floats(data.train_images[chosen])
@@ -57,6 +58,17 @@ def run(config: GradientNoise, store: Store) -> dict:
         metrics["soft"].append({"temperature": temperature, "entropy": entropy} | row)
     metrics["train_errors"] = train_errors
     return {"metrics": metrics, "history": []}
+
+
+def run_all(configs: list[GradientNoise], store: Store, *, name: str) -> list[dict]:
+    """Sweep configurations; the teachers first, and again where a missing run needs their outputs."""
+    teachers = [net for config in configs if not store.has(config) for net in mnist.members(config.student.teacher)]
+    sweep(mnist.run, teachers, _nets(store), name=f"{name}: teachers", needs_tensors=True)
+    return sweep(run, configs, store, name=name)
+
+
+def _nets(store: Store) -> Store:
+    return Store(store.folder.parent / "mnist", mnist.RECIPE)
 
 
 def noise_to_signal(model: nn.Module, inputs: Tensor, targets: Tensor, temperature: float, chunk: int = 50) -> dict:
