@@ -10,8 +10,8 @@ from small_sweep import same_results
 from distillation.experiments import mnist
 from distillation.experiments.mnist import Net
 from distillation.store import Store, StoreError
-from distillation.sweep import finish, sweep
-from distillation.training import Optimisation
+from distillation.sweep import _commit, finish, sweep
+from distillation.training import Diverged, Optimisation
 
 NETS = [Net("digits", (6,), hidden_dropout=0.5, optimisation=Optimisation(3, 128, jitter=1), seed=s) for s in range(4)]
 
@@ -84,6 +84,42 @@ def test_missing_tensors_are_made_again_when_needed(store: Store) -> None:
     sweep(toss, [Coin(1), Coin(2)], store, needs_tensors=True)
     assert calls(store) == [1, 2, 1]
     assert torch.equal(store.tensors(Coin(1))["face"], face)
+
+
+def test_diverged_run_is_done_once_and_refused_where_its_weights_are_needed(store: Store) -> None:
+    def diverge(config: Coin, store: Store) -> dict:
+        toss(config, store)
+        store.tensors_path(config).unlink()
+        return {"metrics": {"diverged": "The loss became inf."}, "history": []}
+
+    for _ in range(2):
+        with pytest.raises(Diverged, match=r"The loss became inf\. Nothing can be made from this net: Coin\(seed=1"):
+            sweep(diverge, [Coin(1)], store, needs_tensors=True)
+    assert len(sweep(diverge, [Coin(1)], store)) == 1
+    assert calls(store) == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("DISTILLATION_JOBS", "two", "DISTILLATION_JOBS=two: give a number of processes, 1 or more"),
+        ("DISTILLATION_JOBS", "0", "DISTILLATION_JOBS=0: give a number"),
+        ("DISTILLATION_BACKEND", "threading", "DISTILLATION_BACKEND=threading: each run needs a process of its own"),
+    ],
+)
+def test_unfit_variables_are_refused(name: str, value: str, message: str, store: Store, monkeypatch) -> None:
+    monkeypatch.setenv("DISTILLATION_JOBS", "2")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message):
+        sweep(toss, [Coin(1), Coin(2)], store)
+    assert not store.folder.exists()
+
+
+def test_run_is_recorded_where_git_is_missing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("distillation.sweep._commit", _commit.__wrapped__)  # without what it remembers
+    (record,) = sweep(toss, [Coin(1)], store)
+    assert record["environment"]["commit"] == "unknown"
 
 
 def test_damaged_record_is_never_overwritten_silently(store: Store) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distillation import training
 from distillation.models import mlp
+from distillation.store import save_tensors
 from distillation.training import Diverged, Optimisation, batches_of, logits_of, schedule, train
 
 PLAIN = Optimisation(epochs=5, batch_size=16, precision="float32")
@@ -100,6 +101,20 @@ def test_resumed_run_equals_the_undisturbed_one(
     assert same(list(whole.parameters()), list(resumed.parameters()))
     assert history == expected
     assert not list(tmp_path.iterdir())
+
+
+def test_checkpoint_of_another_kind_of_device_is_not_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its random numbers would be another generator's."""
+    whole, resumed, checkpoint = net(0, 0.5), net(0, 0.5), tmp_path / "1.checkpoint"
+    save_tensors({"generator": torch.get_rng_state()}, checkpoint, {"history": "[]", "device": "cuda"})
+    expected = train(whole, INPUTS, loss, PLAIN)
+    torch.manual_seed(0)
+    resumed = net(0, 0.5)
+    assert train(resumed, INPUTS, loss, PLAIN, checkpoint=checkpoint) == expected
+    assert same(list(whole.parameters()), list(resumed.parameters()))
+    assert "1.checkpoint was not made on this kind of device (cpu)" in capsys.readouterr().out
 
 
 @given(st.integers(1, 3), st.integers(0, 2**31))

@@ -5,17 +5,16 @@ module is imported only where DISTILLATION_SCHEDULER is set.
 """
 
 import dataclasses
-import hashlib
 import os
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from distillation import CODE, PACKAGE
 from distillation.store import Store
 from distillation.sweep import Run, done, finish
 
@@ -27,9 +26,6 @@ except ImportError:  # not ModuleNotFoundError: Dask without its distributed par
         "run on this machine alone."
     ) from None
 
-PACKAGE = Path(__file__).parent
-# What this process runs: a digest taken at its start, since a later edit does not reach what is imported already.
-CODE = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.py")))).hexdigest()
 SECONDS_TO_APPEAR = 90  # a network file system may show other machines' files a minute late
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from distillation.datasets.common import REPOSITORY
 from distillation.store import Store
-from distillation.training import device
+from distillation.training import Diverged, device
 
 Run = Callable[[Any, Store], dict]
 
@@ -29,7 +29,7 @@ def sweep(
 
     run(config, store) returns {"metrics": ..., "history": ...}; each finished run is a record on disk, so an
     interrupted sweep continues where it stopped.  What another process is running is left to it and waited for at the
-    end.  needs_tensors: also run again what has a record but no tensors here.
+    end.  needs_tensors: also run again what has a record but no tensors here; raises Diverged if a run can have none.
     DISTILLATION_JOBS sets the number of local processes (default: one per core and none on a GPU),
     DISTILLATION_BACKEND another joblib backend.  DISTILLATION_SCHEDULER, the address of a Dask scheduler, has its
     workers do the runs instead.
@@ -42,7 +42,11 @@ def sweep(
         results = _run_all(run, missing, store, needs_tensors, wait)
         for _ in tqdm(results, total=len(missing), desc=title, unit="run", mininterval=1):
             pass
-    return [store.read(config) for config in configs]
+    records = [store.read(config) for config in configs]
+    for config, record in zip(configs, records, strict=True):
+        if needs_tensors and has_diverged(record):
+            raise Diverged(f"{record['metrics']['diverged']} Nothing can be made from this net: {config}.")
+    return records
 
 
 def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False, wait: bool = True) -> None:
@@ -83,7 +87,14 @@ def environment() -> dict:
 
 def done(config: Any, store: Store, needs_tensors: bool) -> bool:
     """Whether a run is finished and what is needed of it lies on this disk."""
-    return store.has(config) and (not needs_tensors or store.tensors_path(config).exists())
+    if not store.has(config):
+        return False
+    return not needs_tensors or store.tensors_path(config).exists() or has_diverged(store.read(config))
+
+
+def has_diverged(record: dict) -> bool:
+    """Whether a run is a result without weights: its loss became NaN or infinite."""
+    return "diverged" in record["metrics"]
 
 
 def _run_all(run: Run, configs: list[Any], store: Store, needs_tensors: bool, wait: bool) -> Iterable[Any]:
@@ -96,12 +107,20 @@ def _run_all(run: Run, configs: list[Any], store: Store, needs_tensors: bool, wa
     if jobs == 1:
         return (finish(run, config, store, needs_tensors, wait) for config in configs)
     calls = (joblib.delayed(finish)(run, config, store, needs_tensors, wait) for config in configs)
+    return joblib.Parallel(n_jobs=jobs, backend=_backend(), return_as="generator_unordered")(calls)
+
+
+def _backend() -> str:
     backend = os.environ.get("DISTILLATION_BACKEND", "loky")
-    return joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(calls)
+    if backend == "threading":  # the generator of random numbers is the process's
+        raise ValueError("DISTILLATION_BACKEND=threading: each run needs a process of its own, as loky or ray give it.")
+    return backend
 
 
 def _jobs() -> int:
     if given := os.environ.get("DISTILLATION_JOBS"):
+        if not given.isdecimal() or int(given) == 0:
+            raise ValueError(f"DISTILLATION_JOBS={given}: give a number of processes, 1 or more.")
         return int(given)
     return (os.cpu_count() or 1) if device().type == "cpu" else 1
 
@@ -120,5 +139,8 @@ def _processor() -> str:
 @cache
 def _commit() -> str:
     command = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:  # a worker may have no git
+        return "unknown"
     return done.stdout.strip() if done.returncode == 0 else "unknown"

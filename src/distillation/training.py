@@ -118,8 +118,8 @@ def train(
     inputs: all cases, (cases, ...), held in memory, or what gathers batches of them; loss: from (logits (batch,
     classes) in float32, case indices (batch,)) to a scalar.  Random numbers come from torch's generator, which the
     caller seeds.  order draws the case indices of an epoch, every time as many; by default all cases, shuffled.
-    after_epoch may add columns to a row.  With a checkpoint path the run continues from the last epoch
-    saved there, to the same weights as an undisturbed run.  Raises Diverged when the loss is not finite.
+    after_epoch may add columns to a row.  With a checkpoint path the run continues from the last epoch saved there on
+    this kind of device, to the same weights as an undisturbed run.  Raises Diverged when the loss is not finite.
     """
     model.to(device())
     dtype = compute_dtype(settings.precision)
@@ -192,10 +192,11 @@ def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, state in optimiser.state_dict()["state"].items():
         tensors[f"momentum.{number}"] = state["momentum_buffer"]
+    kind = device().type
     tensors["generator"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["cuda_generator"] = torch.cuda.get_rng_state()
-    save_tensors(tensors, path, {"history": json.dumps(history)})
+    if kind != "cpu":
+        tensors["device_generator"] = getattr(torch, kind).get_rng_state()
+    save_tensors(tensors, path, {"history": json.dumps(history), "device": kind})
 
 
 def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> list[dict]:
@@ -206,6 +207,10 @@ def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | No
     except SafetensorError:
         print(f"{path.name} is damaged; the run starts again from its first epoch.")
         return []
+    kind = device().type
+    if texts.get("device") != kind:  # its random numbers are another generator's
+        print(f"{path.name} was not made on this kind of device ({kind}); the run starts again from its first epoch.")
+        return []
     model.load_state_dict({name: saved[f"model.{name}"] for name in model.state_dict()})
     state = optimiser.state_dict()
     # In the memory format of the parameters, which the optimiser's kernels demand.
@@ -215,6 +220,6 @@ def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | No
     }
     optimiser.load_state_dict(state)
     torch.set_rng_state(saved["generator"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state(saved["cuda_generator"])
+    if kind != "cpu":
+        getattr(torch, kind).set_rng_state(saved["device_generator"])
     return json.loads(texts["history"])
