@@ -152,6 +152,36 @@ def test_rewriting_a_time_keeps_the_other_rows(results):
     assert {"01_a", "02_b"} <= {row["notebook"] for row in runner.read_times(folder, "smoke")}
 
 
+def test_only_what_was_done_from_nothing_is_timed(tmp_path, monkeypatch):
+    notebook, results = Path("01_a.ipynb"), tmp_path / "smoke"
+    failures = iter(["the kernel died", "", ""])
+
+    def train(notebook: Path, results: Path, profile: str) -> runner.Outcome:
+        _, log = runner.paths(notebook, results)
+        (results / "records" / "mnist").mkdir(parents=True, exist_ok=True)
+        (results / "records" / "mnist" / f"{len(list(results.rglob('*.json')))}.json").touch()
+        log.parent.mkdir(exist_ok=True)
+        log.touch()
+        return runner.Outcome(notebook.stem, 10.0, 100, next(failures))
+
+    monkeypatch.setattr(runner, "run_one", train)
+    for _ in range(2):  # killed in the middle, then continued
+        runner.run_all([notebook], results, "smoke", {"01_a": "digits"})
+        assert not (results / "times.csv").exists()
+    runner.delete_records(results, "smoke")
+    runner.run_all([notebook], results, "smoke", {"01_a": "digits"})
+    assert (results / "times.csv").read_text().count("01_a,smoke,10") == 1
+
+
+def test_interrupted_before_the_first_notebook(tmp_path, results, monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "look_up", interrupt)  # which may be downloading
+    assert runner.main(["smoke"], tmp_path) == 130
+    assert "the same command continues from here" in capsys.readouterr().err
+
+
 def test_killed_runner_takes_its_notebook_along(tmp_path, results):
     write_notebook(tmp_path / "notebooks", "01_long.ipynb", "import os, time\nprint(os.getpid())\ntime.sleep(300)")
     command = "import sys, pathlib; from distillation import runner; "
@@ -218,14 +248,15 @@ def test_fresh_deletes_only_the_records_and_asks_before_deleting_the_published(t
     record = tmp_path / "records" / "mnist" / "1.json"
     record.parent.mkdir(parents=True)
     record.write_text("{}")
-    (tmp_path / "figures").mkdir()
+    for folder in ("figures", "examples", "logs"):
+        (tmp_path / folder).mkdir()
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(ValueError, match="Nothing was deleted"):
         runner.delete_records(tmp_path, "paper")
     assert record.exists()
     runner.delete_records(tmp_path, "quick")
     assert not record.exists()
-    assert (tmp_path / "figures").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"]
 
 
 def test_help_explains_profiles_commands_and_every_environment_variable(capsys):

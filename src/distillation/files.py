@@ -38,6 +38,8 @@ def writable(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
+    except (BrokenPipeError, BlockingIOError):  # of who reads the output, or of a process that cannot be started
+        raise
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(

@@ -37,7 +37,7 @@ Reproduce "Distilling the Knowledge in a Neural Network".
 """
 DETAILS = """\
 profiles:
-  smoke   everything, tiny, on the embedded data: a minute or two
+  smoke   everything, tiny, on the embedded data: a few minutes
   quick   an honest small version of every figure: minutes on 2 cores; real MNIST, AN4 and CIFAR-100 if they are there
           or can be fetched, else scikit-learn's digits, synthetic speech and glyphs stand in for them, and that is said
   paper   the published run: hours on 2 cores, on the real data only; what results/paper/records holds is not run again
@@ -91,24 +91,32 @@ def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int
         return execute(Path(source), Path(output), Path(log), profile)
     named = bool(options.words) and not options.words[0].isdigit()
     name = options.words[0] if named else "quick"
-    try:
-        chosen = choose(options.words[named:], notebooks)
-        results, datasets = look_up(name, chosen)
-        if options.fresh:
-            delete_records(results, name)
-    except ValueError as reason:
-        print(reason, file=sys.stderr)
-        return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops it like Ctrl-C
     try:
-        with writable(results):
-            outcomes = run_all(chosen, results, name, datasets)
+        return start(name, options.words[named:], options.fresh, notebooks)
     except StoreError as reason:
         print(reason, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted. Finished runs are kept: the same command continues from here.", file=sys.stderr)
         return 130
+
+
+def start(profile: str, numbers: list[str], fresh: bool, notebooks: Path) -> int:
+    """Execute the notebooks with these numbers, or all, and print how they fared; return the exit status.
+
+    Raises StoreError where the results cannot be written.
+    """
+    try:
+        chosen = choose(numbers, notebooks)
+        results, datasets = look_up(profile, chosen)
+        if fresh:
+            delete_records(results, profile)
+    except ValueError as reason:
+        print(reason, file=sys.stderr)
+        return 2
+    with writable(results):
+        outcomes = run_all(chosen, results, profile, datasets)
     print(summary(outcomes, datasets))
     return 1 if any(outcome.failure for outcome in outcomes) else 0
 
@@ -141,14 +149,18 @@ def look_up(name: str, notebooks: list[Path]) -> tuple[Path, dict[str, str]]:
 
 
 def delete_records(results: Path, profile: str) -> None:
-    """Delete the profile's records and weights.  Those of "paper" take hours: raises ValueError without a "yes"."""
+    """Delete the profile's records, weights and all that is theirs alone.
+
+    Those of "paper" take hours: raises ValueError without a "yes".
+    """
     records = results / "records"
     if profile == "paper" and records.exists():
         print(f"--fresh deletes every record and weight in {records}, hours of work. Type yes to do so: ", end="")
         if sys.stdin.readline().strip() != "yes":
             raise ValueError("Nothing was deleted and nothing was run.")
     print(f"Starting afresh: deleting {records}.")
-    shutil.rmtree(records, ignore_errors=True)
+    for folder in (records, results / "examples", results / "logs"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_all(notebooks: list[Path], results: Path, profile: str, datasets: dict[str, str]) -> list[Outcome]:
@@ -160,14 +172,15 @@ def run_all(notebooks: list[Path], results: Path, profile: str, datasets: dict[s
         expected = f"about {duration(known[notebook.stem])} expected" if notebook.stem in known else "time unknown"
         so_far = duration(time.monotonic() - started)
         print(f"[{number}/{len(notebooks)}] {notebook.stem} ({profile}): {so_far} so far, {expected}", flush=True)
-        before = count_records(results)
-        output, _ = paths(notebook, results)
+        output, log = paths(notebook, results)
         output.parent.mkdir(parents=True, exist_ok=True)
         with locked(output.with_suffix(".lock")):  # waits where another call is executing the same notebook
+            is_continued, before = log.exists(), count_records(results)
             outcome = run_one(notebook, results, profile)
+            has_trained = count_records(results) > before
         print(f"      {outcome.failure or 'done'} after {duration(outcome.seconds)}", flush=True)
-        has_trained = count_records(results) > before
-        if not outcome.failure and (has_trained or notebook.stem not in known):
+        # Only what was done from nothing tells how long that takes.
+        if not outcome.failure and not is_continued and (has_trained or notebook.stem not in known):
             write_time(outcome, results, profile, datasets[notebook.stem])
         outcomes.append(outcome)
     return outcomes
