@@ -2,8 +2,9 @@
 
     PYTHONPATH=src python benchmarks/scaling.py [--workers 1 2] [--runs 8] [--rounds 3] [--save]
 
-Prints three Markdown tables, the first two measured in this call on the CPU; asserts nothing.  --save writes them to
-results/paper/tables and docs/scaling.md.
+Prints three Markdown tables; asserts nothing.  The first, and the matrix products of the second, are measured in this
+call on the CPU; the rate of training is that of a published record.  --save writes the tables to results/paper/tables
+and docs/scaling.md.
 """
 
 import argparse
@@ -130,8 +131,11 @@ WAYS = {
 
 
 def rates(frames: int) -> dict[str, float]:
-    """FLOP/s of one core of this machine: of the original net's matrix products, and of the published training."""
-    return {"matrix products alone": products_rate(frames), "training, as in notebook 03": training_rate()}
+    """FLOP/s of one core: of the original net's matrix products on this machine, and of the published training."""
+    return {
+        "matrix products alone, here": products_rate(frames),
+        "training, as published": training_rate(),
+    }
 
 
 def products_rate(frames: int) -> float:
@@ -169,7 +173,7 @@ def costs(per_core: dict[str, float]) -> pd.DataFrame:
         "distilled model": one,
         "ensemble, outputs and distilled model": (MEMBERS + 1) * one + outputs,
     }
-    columns = {f"core-hours here: {name}": rate for name, rate in per_core.items()}
+    columns = {f"core-hours: {name}": rate for name, rate in per_core.items()}
     columns |= {f"hours at {rate} TFLOP/s": rate * 1e12 for rate in STATED_TFLOPS}
     return pd.DataFrame(
         {"part": part, "FLOPs": f"{flops:.1e}"}
