@@ -175,6 +175,12 @@ def test_examples(tmp_path: Path) -> None:
     save_file(tensors, path, {"described": "three digits", "sources": "mnist/1"})
     with pytest.raises(StoreError, match=r"is damaged .* run \./run_all\.sh smoke"):
         example_files.load(path, sources)
+    sources[0].parent.mkdir(parents=True)
+    for digest in ("one", "another"):  # as of a net that was trained again
+        sources[0].write_text(json.dumps({"digest": digest}))
+        assert not example_files.is_current(path, sources)
+        example_files.save(path, tensors, sources)
+        assert example_files.is_current(path, sources)
     path.unlink()
     with pytest.raises(StoreError, match=r"is missing: run \./run_all\.sh smoke"):
         example_files.load(path, sources)

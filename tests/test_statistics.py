@@ -13,6 +13,7 @@ from distillation.statistics import (
     difference,
     estimate,
     indistinguishable_from_best,
+    ratio,
     similar,
     verdict,
 )
@@ -232,3 +233,13 @@ def test_bootstrap_of_a_constant_has_no_width_and_its_generator_adds_to_it() -> 
     low, high = bootstrap(groups, lambda _, random: float(random.normal()), rounds=2000)
     assert (low, high) == pytest.approx((-1.96, 1.96), abs=0.25)
     assert all(math.isnan(bound) for bound in bootstrap(groups, lambda *_: math.nan, rounds=50))
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=2, max_size=6), st.floats(0.1, 10))
+def test_ratio_is_that_of_the_logarithms(values: list[float], factor: float) -> None:
+    """So it is positive, and turning it over turns its interval over."""
+    a, b = [factor * value for value in values], [1.0] * len(values)
+    found, turned = ratio(a, b), ratio(b, a)
+    assert 0 < found.low <= found.mean <= found.high
+    assert found.mean == pytest.approx(factor * float(np.exp(np.mean(np.log(values)))))
+    assert (turned.mean, turned.low) == pytest.approx((1 / found.mean, 1 / found.high), rel=1e-6)

@@ -1,5 +1,6 @@
 """Files of the few test cases that notebooks show, with what trained nets make of them; they are published."""
 
+import json
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -10,8 +11,8 @@ from distillation.store import load_tensors, save_tensors
 
 
 def save(path: Path, tensors: dict[str, Tensor], sources: list[Path], described: str = "") -> None:
-    """Write the cases in one step, with the names of the records of the nets that they are from."""
-    save_tensors(tensors, path, {"described": described, "sources": _names(sources)})
+    """Write the cases in one step, with what tells the records of the nets that they are from."""
+    save_tensors(tensors, path, {"described": described, "sources": _identities(sources)})
 
 
 def is_current(path: Path, sources: list[Path]) -> bool:
@@ -35,10 +36,18 @@ def load(path: Path, sources: list[Path]) -> tuple[dict[str, Tensor], str]:
         raise StoreError(f"{name} is missing: {command}.") from None
     except SafetensorError as error:
         raise StoreError(f"{name} is damaged ({error}). Delete it and {command}.") from None
-    if texts.get("sources") != _names(sources):
+    if texts.get("sources") != _identities(sources):
         raise StoreError(f"{name} is from other nets than those of the records: {command}.")
     return tensors, texts["described"]
 
 
-def _names(sources: list[Path]) -> str:
-    return " ".join(f"{source.parent.name}/{source.stem}" for source in sources)
+def _identities(sources: list[Path]) -> str:
+    """What no other records have in common with these: a net that was trained again has the same name."""
+    return " ".join(f"{source.parent.name}/{source.stem}:{_digest(source)}" for source in sources)
+
+
+def _digest(source: Path) -> str:
+    try:
+        return json.loads(source.read_text())["digest"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return "none"  # reading the record itself says what is wrong with it

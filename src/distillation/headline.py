@@ -19,6 +19,7 @@ from distillation.statistics import (
     difference,
     estimate,
     indistinguishable_from_best,
+    ratio,
     similar,
 )
 
@@ -81,11 +82,11 @@ def transferred(runs: Runs) -> Estimate:
 
 
 def gradient_ratio(runs: Runs) -> Estimate:
-    """Noise to signal of the gradients at the transfer temperature over that of the hard targets, one per seed."""
+    """Noise to signal of the gradients at the transfer temperature over that of the hard targets: geometric mean."""
     found = runs.gradients()
     hard = found[found["temperature"].isna()].set_index("seed")["ratio"]
     soft = found[found["temperature"] == paper.TRANSFER_TEMPERATURE].set_index("seed")["ratio"]
-    return estimate(soft / hard)
+    return ratio(soft, hard.loc[soft.index])
 
 
 def collapsed(runs: pd.DataFrame) -> pd.Series:
@@ -106,26 +107,26 @@ def largest_learning_rates(runs: Runs) -> pd.DataFrame:
 
 
 def learning_rate_ratio(runs: Runs) -> Estimate:
-    """Largest usable learning rate under soft targets over that under hard ones, one per seed."""
+    """Largest usable learning rate under soft targets over that under hard ones: geometric mean."""
     found = largest_learning_rates(runs).pivot(index="seed", columns="targets", values="largest")
-    return estimate(found["soft"] / found["hard"])
+    return ratio(found["soft"], found["hard"])
 
 
 def data_share(runs: Runs) -> Estimate:
     """Share of the data, in percent of all, at which soft targets give the errors of hard ones on all of it.
 
-    Per seed, interpolated between sizes on logarithmic axes; the smallest size measured if soft is better there, and
-    100 % if it is worse everywhere.
+    Per seed, against the net on hard targets of the same seed, interpolated between sizes on logarithmic axes; the
+    smallest size measured if soft is better there, and 100 % if it is worse everywhere.
     """
     table = runs["size"].assign(size=lambda t: t["train_cases"])
     everything = table["size"].max()
-    hard = np.mean(table[(table["targets"] == "hard") & (table["size"] == everything)]["errors"])
+    hard = table[(table["targets"] == "hard") & (table["size"] == everything)].set_index("seed")["errors"]
     shares = []
-    for _, group in table[table["targets"] == "soft"].groupby("seed"):
+    for seed, group in table[table["targets"] == "soft"].groupby("seed"):
         group = group.sort_values("size", ascending=False)
         log_errors, log_sizes = np.log(group["errors"].astype(float)), np.log(group["size"].astype(float))
         monotone = np.maximum.accumulate(log_errors)
-        crossing = np.exp(np.interp(np.log(hard), monotone, log_sizes))
+        crossing = np.exp(np.interp(np.log(hard[seed]), monotone, log_sizes))
         shares.append(100 * crossing / everything)
     return estimate(shares)
 

@@ -1,4 +1,7 @@
-"""The hyper-parameters of every planned run, from the configurations themselves."""
+"""The hyper-parameters of every planned training of a net, from the configurations themselves.
+
+But for the two nets of the forced alignment, which `Alignment` describes.
+"""
 
 from typing import Any
 
@@ -28,8 +31,9 @@ def questions(profile: str) -> dict[str, dict[str, list]]:
     nets = {f"generalists: {name}": [c.assignment.generalist for c in found] for name, found in section5.items()}
     soft = {f"softmax: {name}": found for name, found in specialist_plans.soft_specialists(pictures).items()}
     few = {"few specialists": [config.first for config in specialist_plans.rivals(pictures)]}
+    few |= {"generalist trained briefly": [specialist_plans.brief_generalist(pictures)]}
     return {
-        "01": plans.section2(mnist),
+        "01": plans.section2(mnist) | {"gradient noise": [config.student for config in plans.gradient_noise(mnist)]},
         "02": plans.section3(mnist),
         "03": {name: [c for c in found if hasattr(c, "optimisation")] for name, found in section4.items()},
         "04": nets | {f"specialists: {name}": found for name, found in section5.items()},

@@ -32,12 +32,16 @@ def costs(folder: Path = PUBLISHED) -> pd.DataFrame:
                 {
                     "experiment": experiment.name,
                     "runs": len(records),
-                    "core-hours": round(sum(record["seconds"] for record in records) / 3600, 2),
+                    "core-hours": round(sum(map(_core_seconds, records)) / 3600, 2),
                     "largest memory, MB": memory,
                     "device": ", ".join(sorted({record["environment"]["device"] for record in records})),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _core_seconds(record: dict) -> float:
+    return record["seconds"] * record["config"]["threads"]
 
 
 def notebook_times(folder: Path = PUBLISHED) -> pd.DataFrame:
@@ -76,7 +80,8 @@ def needs(folder: Path = PUBLISHED) -> pd.DataFrame:
         minutes, cores = found["seconds"].sum() / 60, ", ".join(map(str, sorted(set(found["cores"]))))
         rows.append((name, f"{number(minutes)} minutes, {cores} cores", found["peak_memory_mb"].max()))
     paid = costs(folder)
-    rows.append(("paper", f"{number(paid['core-hours'].sum())} core-hours", paid["largest memory, MB"].max()))
+    trained = f"{number(paid['core-hours'].sum())} core-hours of training alone"
+    rows.append(("paper", trained, paid["largest memory, MB"].max()))
     columns = ["profile", "time from nothing", "largest process"]
     return pd.DataFrame([(f"`{name}`", time, f"{mb / 1000:.1f} GB") for name, time, mb in rows], columns=columns)
 

@@ -79,7 +79,7 @@ PAPER = Profile(
     temperatures=(1, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 20, 40),
     hard_weights=(0, 0.05, 0.1, 0.5, 1),
     mixed_weights=(0.1, 0.5),
-    sizes=(600, 6_000, 60_000),
+    sizes=(600, 6_000, 12_000, 30_000, 60_000),
     learning_rates=tuple(0.0125 * 2**k for k in range(7)),
     kept=(2, 3, 4, 5, 6, 7, 8, 9),
     teacher=Optimisation(epochs=120, batch_size=256, max_norm=3.5, jitter=2),

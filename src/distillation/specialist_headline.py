@@ -261,9 +261,9 @@ def slope(table4: pd.DataFrame) -> Estimate:
     return estimate([np.polyfit(each["specialists"], each["relative"], 1)[0] for _, each in table4.groupby("seed")])
 
 
-def paper_slope(most: int = 10) -> float:
-    """The same of the paper's table 4, up to so many specialists."""
-    rows = np.array(paper.COVERAGE)[: most + 1]
+def paper_slope(fewest: int = 0, most: int = 10) -> float:
+    """The same of the paper's table 4, from and up to so many specialists."""
+    rows = np.array(paper.COVERAGE)[fewest : most + 1]
     return float(np.polyfit(rows[:, 0], rows[:, 3], 1)[0])
 
 

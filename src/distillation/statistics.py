@@ -48,6 +48,13 @@ def estimate(values) -> Estimate:
     return Estimate(mean, mean - half, mean + half, values)
 
 
+def ratio(a, b) -> Estimate:
+    """Geometric mean of a / b with its 95 % interval, from the paired logarithms; one positive value per seed each."""
+    values = np.asarray(a, float) / np.asarray(b, float)
+    found = estimate(np.log(values))
+    return Estimate(math.exp(found.mean), math.exp(found.low), math.exp(found.high), tuple(values.tolist()))
+
+
 def difference(a, b) -> Estimate:
     """Mean of a - b with Welch's 95 % interval; a and b hold one value per seed, unpaired."""
     a, b = np.asarray(a, float), np.asarray(b, float)
