@@ -1,5 +1,9 @@
 """The explorer of notebook 02: what it draws, and that its controls work in a kernel."""
 
+import base64
+from pathlib import Path
+
+import ipywidgets
 import nbformat
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from distillation.runner import NOTEBOOKS
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 MAKE = """
+import base64
 import torch
 from IPython.display import display
 from distillation import explorer
@@ -24,7 +29,7 @@ shown = explorer.explorer(Examples(images, torch.arange(5), *logits))
 case, temperature, logarithmic = shown.children[0].children
 display(shown)
 """
-LOOK = "print(shown.children[1].outputs[-1]['data']['image/png'])"
+LOOK = "print(base64.b64encode(shown.children[1].value).decode())"
 CHANGES = ("temperature.value = 20.0", "case.value = case.options[-1][1]", "logarithmic.value = True")
 
 
@@ -78,24 +83,38 @@ def test_a_temperature_of_zero_is_refused(examples: Examples) -> None:
 def test_each_control_redraws_in_a_kernel() -> None:
     sources = [MAKE, LOOK, *(source for change in CHANGES for source in (change, LOOK))]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(notebook, kernel_name="python3", store_widget_state=True).execute()
-    pictures = [cell.outputs[0].text for cell in notebook.cells[1::2]]
+    NotebookClient(notebook, kernel_name="python3", store_widget_state=True, timeout=120).execute()
+    pictures = [cell.outputs[0].text.strip() for cell in notebook.cells[1::2]]
     assert len(set(pictures)) == 1 + len(CHANGES)
-    assert live_picture(notebook).strip() == pictures[-1].strip()
+    assert live_picture(notebook) == pictures[-1]
+
+
+def test_a_refused_value_leaves_no_figure_behind(examples: Examples) -> None:
+    case = ipywidgets.IntText(0)
+    shown = explorer.live(lambda case: explorer.draw(examples, case, 1.0), case=case)
+    picture = shown.children[1].value
+    with pytest.raises(IndexError, match="no digit 5"):
+        case.value = 5
+    assert shown.children[1].value == picture
+    assert not plt.get_fignums()
+
+
+def widgets(notebook: nbformat.NotebookNode) -> dict:
+    """The saved widgets by their identifier."""
+    return notebook.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
 
 
 def live_picture(notebook: nbformat.NotebookNode) -> str:
-    """The PNG in the last output widget of a notebook's saved state."""
-    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"].state
-    outputs = [model.state.outputs for model in state.values() if model.model_name == "OutputModel"]
-    return outputs[-1][-1].data["image/png"]
+    """The PNG of the one picture among a notebook's saved widgets, in base64."""
+    [picture] = [model for model in widgets(notebook).values() if model["model_name"] == "ImageModel"]
+    [data] = [buffer["data"] for buffer in picture["buffers"] if buffer["path"] == ["value"]]
+    return data.strip()
 
 
 @pytest.mark.parametrize("name", ["01_temperature_and_logit_matching", "02_mnist"])
 def test_committed_notebooks_hold_their_live_figures(name: str) -> None:
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
-    assert live_picture(notebook)
-    state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"].state
+    assert base64.b64decode(live_picture(notebook)).startswith(b"\x89PNG")
     views = [
         output.data[VIEW].model_id
         for cell in notebook.cells
@@ -103,4 +122,11 @@ def test_committed_notebooks_hold_their_live_figures(name: str) -> None:
         if VIEW in output.get("data", {})
     ]
     assert views
-    assert set(views) <= set(state)
+    assert set(views) <= set(widgets(notebook))
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_notebook_has_an_output_area_that_could_stall_its_execution(path: Path) -> None:
+    notebook = nbformat.read(path, 4)
+    if "widgets" in notebook.metadata:
+        assert not [model for model in widgets(notebook).values() if model["model_name"] == "OutputModel"]

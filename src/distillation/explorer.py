@@ -1,6 +1,8 @@
 """What three nets answer to one test digit at any temperature, side by side: drawn, or live in Jupyter."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import ipywidgets
 import numpy as np
@@ -84,14 +86,34 @@ def explorer(examples: Examples) -> ipywidgets.Widget:
     case = ipywidgets.Dropdown(
         options=[(f"{each}: a {right[each]}", each) for each in differ + others], description="digit"
     )
-    temperature = ipywidgets.FloatLogSlider(
-        1.0, min=-0.3, max=2, step=0.05, description="T", continuous_update=False, readout_format=".2f"
-    )
     logarithmic = ipywidgets.Checkbox(False, description="logarithmic axis")
+    return live(partial(draw, examples), case=case, temperature=temperature_slider(1.0), logarithmic=logarithmic)
 
-    def redraw(case: int, temperature: float, logarithmic: bool) -> None:
-        draw(examples, case, temperature, logarithmic)
-        plt.show()
 
-    controls = {"case": case, "temperature": temperature, "logarithmic": logarithmic}
-    return ipywidgets.VBox([ipywidgets.HBox([*controls.values()]), ipywidgets.interactive_output(redraw, controls)])
+def temperature_slider(value: float) -> ipywidgets.FloatLogSlider:
+    """A slider from T = 0.5 to T = 100."""
+    return ipywidgets.FloatLogSlider(
+        value, min=-0.3, max=2, step=0.05, description="T", continuous_update=False, readout_format=".2f"
+    )
+
+
+def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> ipywidgets.VBox:
+    """Controls above the figure that `draw` makes of their values, passed by name; drawn again at each change.
+
+    The kernel fills the picture itself.  An output area would be filled by the client, and nbclient's answers to it
+    can cost it the reply it waits for: it then waits for ever (https://github.com/jupyter/nbclient/issues/312).
+    """
+    picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
+
+    def redraw(_: object = None) -> None:
+        figure = draw(**{name: control.value for name, control in controls.items()})
+        png = io.BytesIO()
+        figure.savefig(png, format="png", metadata={"Software": None})
+        picture.width = str(round(figure.get_figwidth() * figure.dpi))  # saved finer, for dense screens
+        picture.value = png.getvalue()
+        plt.close(figure)
+
+    for control in controls.values():
+        control.observe(redraw, "value")
+    redraw()
+    return ipywidgets.VBox([ipywidgets.HBox([*controls.values()]), picture])
