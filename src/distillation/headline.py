@@ -259,7 +259,7 @@ def _low_temperatures(runs: Runs) -> Finding:
         judged = "reproduced"
     else:
         judged = "partly" if any(low <= t <= high for t in near) else "not reproduced"
-    return Finding(f"{low:g}-{high:g}", best_of(best, near, runs.profile.narrow_seeds), judged)
+    return Finding(f"{low:g}-{high:g}", best_of(best, near, runs.profile.cheap_seeds), judged)
 
 
 def _no_threes(runs: Runs, column: str, theirs: str) -> Finding:
@@ -291,7 +291,7 @@ def _hard_weight(runs: Runs) -> Finding:
         judged = "partly"
     else:
         judged = "inconclusive" if near[0] < 0.5 else "not reproduced"
-    return Finding("", best_of(best, near, runs.profile.seeds), judged)
+    return Finding("", best_of(best, near, runs.profile.cheap_seeds), judged)
 
 
 def _unlabelled(runs: Runs) -> Finding:

@@ -30,7 +30,8 @@ class Profile:
     teacher, half_teacher: how the large nets are trained; headline: the plain and distilled nets of the paper's table
     and the students without 3s; student: those of every sweep; short: those of the sweep over learning rates;
     few_digits: the students that see few of the digits, which a higher learning rate makes unstable.  hard_weight: that
-    of every student unless it is swept.  narrow_seeds: those of the narrowest students, which are cheap and vary more.
+    of every student unless it is swept.  cheap_seeds: those of temperatures, hard weights, halves of the training set
+    and gradients, which train fast and vary much beside the differences in question.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Profile:
     teacher_seeds: int
     headline_seeds: int
     seeds: int
-    narrow_seeds: int
+    cheap_seeds: int
     ensemble_size: int
     gradient_cases: int
     temperature: float = 20.0
@@ -91,7 +92,7 @@ PAPER = Profile(
     teacher_seeds=3,
     headline_seeds=5,
     seeds=3,
-    narrow_seeds=8,
+    cheap_seeds=8,
     ensemble_size=5,
     gradient_cases=2_000,
 )
@@ -115,7 +116,7 @@ QUICK = dataclasses.replace(
     teacher_seeds=1,
     headline_seeds=2,
     seeds=2,
-    narrow_seeds=2,
+    cheap_seeds=2,
     ensemble_size=2,
     gradient_cases=500,
 )
@@ -189,7 +190,7 @@ def student(profile: Profile, seed: int, **changes) -> Student:
 
 def section3(profile: Profile) -> dict[str, list[Net | Student]]:
     """The runs of notebook 02, by question."""
-    few, many = range(profile.seeds), range(profile.headline_seeds)
+    few, many, cheap = range(profile.seeds), range(profile.headline_seeds), range(profile.cheap_seeds)
     shorts = [net(profile, seed) for seed in range(profile.ensemble_size)]
     digits = range(10)
     fit_teacher = teacher(profile, 0, "fit")
@@ -219,24 +220,26 @@ def section3(profile: Profile) -> dict[str, list[Net | Student]]:
             student(profile, seed, hidden=(width, width), temperature=temperature)
             for width in profile.widths
             for temperature in profile.temperatures
-            for seed in (range(profile.narrow_seeds) if width < 100 else few)
+            for seed in cheap
         ],
         "hard weight, held out": [
             student(profile, seed, teacher=fit_teacher, cases="fit", hard_weight=weight)
             for weight in profile.hard_weights
-            for seed in few
+            for seed in cheap
         ],
-        "hard weight": [student(profile, seed, hard_weight=weight) for weight in profile.hard_weights for seed in few],
+        "hard weight": [
+            student(profile, seed, hard_weight=weight) for weight in profile.hard_weights for seed in cheap
+        ],
         "mixed labels": [
             student(profile, seed, objective="mixed labels", hard_weight=weight)
             for weight in profile.mixed_weights
-            for seed in few
+            for seed in cheap
         ],
-        "half teacher": [teacher(profile, seed, "first half") for seed in few],
+        "half teacher": [teacher(profile, seed, "first half") for seed in cheap],
         "unlabelled": [
             student(profile, seed, teacher=teacher(profile, seed, "first half"), cases=cases)
             for cases in ("second half", "first half")
-            for seed in few
+            for seed in cheap
         ],
         "ensemble": [
             student(profile, seed, teacher=leave_one_out(seed, mean))
@@ -288,5 +291,5 @@ def gradient_noise(profile: Profile) -> list[GradientNoise]:
     one_epoch = dataclasses.replace(profile.student, epochs=1)
     return [
         GradientNoise(student(profile, seed, optimisation=one_epoch), cases=profile.gradient_cases, seed=seed)
-        for seed in range(profile.seeds)
+        for seed in range(profile.cheap_seeds)
     ]
