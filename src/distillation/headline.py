@@ -291,7 +291,7 @@ def _hard_weight(runs: Runs) -> Finding:
         judged = "partly"
     else:
         judged = "inconclusive" if near[0] < 0.5 else "not reproduced"
-    return Finding("", best_of(best, near, runs.profile.cheap_seeds), judged)
+    return Finding("", best_of(best, near, runs.profile.seeds), judged)
 
 
 def _unlabelled(runs: Runs) -> Finding:

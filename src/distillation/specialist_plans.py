@@ -105,7 +105,7 @@ PAPER = SpecialistProfile(
     ),
     glyph_size=25,
     shares=(1.0, 0.2, 0.04),
-    few=20,  # all of them
+    few=10,
     mixture=_training(6, 0.1),
     mixture_seeds=0,
     continued=_training(1, 0.03),
