@@ -12,6 +12,7 @@ from distillation import plans, publish, specialist_plans, speech_plans
 from distillation.datasets.common import REPOSITORY
 from distillation.examples import Examples
 from distillation.experiments import alignment, mnist
+from distillation.headline import Runs
 from distillation.models import mlp
 from distillation.paper import CLAIMS
 from distillation.published import Published
@@ -41,6 +42,10 @@ def test_headline_has_every_claim_once_in_the_agreed_columns() -> None:
     assert (rows["dataset"] == rows["id"].str.split(".").str[0].map(sections).fillna("mnist")).all()
     with_seeds = rows[rows["seeds"] > 1]
     assert ((with_seeds["low"] <= with_seeds["ours"]) & (with_seeds["ours"] <= with_seeds["high"])).all()
+
+
+def test_gradients_are_those_of_nets_that_have_learnt() -> None:
+    assert Runs(PAPER).gradients()["percent"].max() < 10
 
 
 def test_readme_is_current() -> None:

@@ -57,15 +57,18 @@ class Runs:
         return runs["errors"].tolist()
 
     def gradients(self) -> pd.DataFrame:
-        """Noise to signal of per-case gradients: seed, targets ("hard" or the temperature), entropy, ratio."""
+        """Noise to signal of per-case gradients: seed, temperature (NaN: hard targets), entropy, ratio, percent.
+
+        percent: of the measured cases, those that the net gets wrong.
+        """
         store = self.profile.store("gradients")
         rows = []
         for config in plans.gradient_noise(self.profile):
             metrics = store.read(config)["metrics"]
-            rows.append({"seed": config.seed, "temperature": NAN, "entropy": 0.0, "ratio": metrics["hard"]["ratio"]})
+            of = {"seed": config.seed, "percent": 100 * metrics["train_errors"] / config.cases}
+            rows.append(of | {"temperature": NAN, "entropy": 0.0, "ratio": metrics["hard"]["ratio"]})
             rows += [
-                {"seed": config.seed} | {name: soft[name] for name in ("temperature", "entropy", "ratio")}
-                for soft in metrics["soft"]
+                of | {name: soft[name] for name in ("temperature", "entropy", "ratio")} for soft in metrics["soft"]
             ]
         return pd.DataFrame(rows)
 
@@ -81,11 +84,11 @@ def transferred(runs: Runs) -> Estimate:
     return estimate(100 * (plain - np.array(runs.errors("distilled"))) / (plain - teacher))
 
 
-def gradient_ratio(runs: Runs) -> Estimate:
-    """Noise to signal of the gradients at the transfer temperature over that of the hard targets: geometric mean."""
+def gradient_ratio(runs: Runs, temperature: float = paper.TRANSFER_TEMPERATURE) -> Estimate:
+    """Noise to signal of the gradients of soft targets over that of the hard ones: geometric mean."""
     found = runs.gradients()
     hard = found[found["temperature"].isna()].set_index("seed")["ratio"]
-    soft = found[found["temperature"] == paper.TRANSFER_TEMPERATURE].set_index("seed")["ratio"]
+    soft = found[found["temperature"] == temperature].set_index("seed")["ratio"]
     return ratio(soft, hard.loc[soft.index])
 
 

@@ -32,8 +32,8 @@ class Estimate:
     def text(self, digits: int = 0, unit: str = "") -> str:
         """For prose, e.g. "152 (148 to 156)"."""
         if math.isnan(self.low):
-            return f"{self.mean:.{digits}f}{unit} ({'one seed' if self.seeds == 1 else 'no interval'})"
-        return f"{self.mean:.{digits}f}{unit} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+            return f"{self.mean:z.{digits}f}{unit} ({'one seed' if self.seeds == 1 else 'no interval'})"
+        return f"{self.mean:z.{digits}f}{unit} ({self.low:z.{digits}f} to {self.high:z.{digits}f})"
 
 
 def estimate(values) -> Estimate:
