@@ -132,10 +132,7 @@ WAYS = {
 
 def rates(frames: int) -> dict[str, float]:
     """FLOP/s of one core: of the original net's matrix products on this machine, and of the published training."""
-    return {
-        "matrix products alone, here": products_rate(frames),
-        "training, as published": training_rate(),
-    }
+    return {"matrix products alone, here": products_rate(frames), "training, as published": training_rate()}
 
 
 def products_rate(frames: int) -> float:

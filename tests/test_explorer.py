@@ -33,11 +33,6 @@ LOOK = "print(base64.b64encode(shown.children[1].value).decode())"
 CHANGES = ("temperature.value = 20.0", "case.value = case.options[-1][1]", "logarithmic.value = True")
 
 
-@pytest.fixture(autouse=True)
-def no_figures_of_other_tests() -> None:
-    plt.close("all")
-
-
 @pytest.fixture
 def examples() -> Examples:
     """Five digits; the nets agree on all but number 3."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from matplotlib import pyplot as plt
 
 from distillation import overview, provenance
 from distillation.datasets.common import REPOSITORY
@@ -74,7 +75,8 @@ def shown_by(tmp_path: Path):
         found = provenance.of_notebook(tmp_path / "test.ipynb")
         return {shown.name: {file.name for file in shown.files} for shown in found}
 
-    return run
+    yield run
+    plt.close("all")  # of cells that draw and show nothing
 
 
 READ = "def read(name):\n    return noted(Path(name)).name"

@@ -80,10 +80,7 @@ CLAIMS = MappingProxyType(
             "percent",
         ),
         "speech.distilled.wer": ("distilled single model (larger transfer set): word error rate", "percent"),
-        "speech.gain_kept": (
-            "share of the ensemble's gain in frame accuracy kept (larger transfer set)",
-            "percent",
-        ),
+        "speech.gain_kept": ("share of the ensemble's gain in frame accuracy kept (larger transfer set)", "percent"),
         "speech.best_temperature": ("acoustic model: best temperature of 1, 2, 5, 10", "temperature"),
         "specialists.baseline.accuracy": ("generalist: test accuracy", "percent"),
         "specialists.combined.accuracy": ("generalist with specialists: test accuracy", "percent"),
