@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,26 @@ def test_record_is_whole_as_soon_as_it_appears(
         check_finished(store, undisturbed)
     assert kills >= len(CONFIGS) - 1  # the last one may have ended by itself
     assert len(calls(tmp_path)) <= len(CONFIGS) + kills
+
+
+def killed_while_it_writes(folder: Path, begun: Event) -> None:
+    """The signal that comes with too large a file, which Python ignores, ends this process."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+    begun.set()
+    store_in(folder).write_tensors(CONFIGS[0], {"logits": torch.zeros(4000)})
+
+
+def test_nothing_stays_of_weights_whose_writer_was_killed(context: ForkServerContext, tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    process = start(context, tmp_path, killed_while_it_writes)
+    process.join()
+    assert process.exitcode == -signal.SIGXFSZ
+    (leftover,) = store.folder.iterdir()
+    with store.claimed(CONFIGS[0]):
+        assert not leftover.exists()
+    assert not any(store.folder.iterdir())
 
 
 def test_two_sweeps_at_once_share_the_work(

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from distillation import example_files, plans
 from distillation.experiments import mnist
 from distillation.plans import Profile
+from distillation.store import write_safetensors
 
 NUMBER = 100
 NETS = ("teacher", "distilled", "plain")
@@ -63,11 +63,10 @@ def publish_weights(profile: Profile) -> list[Path]:
     """Write the weights of the teacher, distilled and plain nets of seed 0, in half precision, under models/."""
     store, runs = profile.store("mnist"), plans.section3(profile)
     folder = profile.results / "models"
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in NETS:
         tensors = store.tensors(runs[name][0])
         weights = {key: value.half() for key, value in tensors.items() if key.endswith(("weight", "bias"))}
         paths.append(folder / f"{name}.safetensors")
-        save_file(weights, paths[-1], metadata={"record": store.path(runs[name][0]).name})
+        write_safetensors(weights, paths[-1], {"record": store.path(runs[name][0]).name})
     return paths

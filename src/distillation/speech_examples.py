@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from distillation import example_files, speech_plans
@@ -16,6 +15,7 @@ from distillation.speech.corpus import Part, corpus
 from distillation.speech.filterbanks import SHIFT_MS
 from distillation.speech.hmm import SILENCE
 from distillation.speech_plans import SpeechProfile
+from distillation.store import write_safetensors
 
 NUMBER = 3
 SECONDS = (2.0, 3.5)  # how long an example may be
@@ -148,7 +148,6 @@ def publish_weights(profile: SpeechProfile) -> None:
     """Write the weights of the first baseline, distilled and small distilled net, in half precision, under models/."""
     store, runs = profile.store("speech"), speech_plans.section4(profile)
     folder = profile.results / "models"
-    folder.mkdir(parents=True, exist_ok=True)
     for name, key in WEIGHTS.items():
         weights = {name: value.half() for name, value in store.tensors(runs[key][0]).items()}
-        save_file(weights, folder / f"{name}.safetensors", metadata={"record": store.path(runs[key][0]).name})
+        write_safetensors(weights, folder / f"{name}.safetensors", {"record": store.path(runs[key][0]).name})

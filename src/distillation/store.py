@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from distillation.files import StoreError, locked, noted, writable, written_whole
@@ -32,11 +32,14 @@ def plain(config: Any) -> Any:
 def save_tensors(tensors: dict[str, Tensor], path: Path, texts: dict[str, str] | None = None) -> None:
     """Write tensors, texts and a digest of both in one step.  Raises StoreError where they cannot be written."""
     packed, texts = {name: tensor.contiguous() for name, tensor in tensors.items()}, texts or {}
+    write_safetensors(packed, path, texts | {"digest": _digest(packed, texts)})
+
+
+def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write contiguous tensors and metadata in one step.  Raises StoreError where they cannot be written."""
+    # Not with save_file, whose temporary file has a random name: one that a killed process left would never be found.
     with written_whole(path) as partial:
-        try:
-            save_file(packed, partial, metadata=texts | {"digest": _digest(packed, texts)})
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+        partial.write_bytes(save(tensors, metadata))
 
 
 def load_tensors(path: Path, *, needs_digest: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
