@@ -12,6 +12,7 @@ from distillation.runner import NOTEBOOKS, REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = re.findall(r"^(?:\| `)?(\./run_all\.sh[^`#\n]*)", README, re.MULTILINE)
+(LAB,) = re.findall(r"^PYTHONPATH=.*jupyter lab.*$", README, re.MULTILINE)
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 TEST = "./run_all.sh test"  # which runs this
 
@@ -63,6 +64,14 @@ def test_readme_names_every_kind_of_command() -> None:
     assert words == {"", "test", "smoke", "quick", "paper", "verify", "site", "--help"}
     assert TEST in [command.strip() for command in COMMANDS]
     assert len(SNIPPETS) == 3
+
+
+def test_notebooks_run_where_jupyter_is_opened(environment: dict[str, str]) -> None:
+    """In the same environment, without a browser; the committed notebook and its records are left as they are."""
+    command = LAB.replace("jupyter lab", "jupyter execute")
+    assert command != LAB
+    kept = {name: value for name, value in environment.items() if name != "DISTILLATION_RESULTS"}
+    said(f"{command}/07_scorecard.ipynb", kept)
 
 
 def test_every_notebook_runs_from_nothing(results: Path) -> None:

@@ -61,14 +61,15 @@ def settings(config: Any) -> dict[str, Any]:
     for name in ("assignment", "generalist"):  # a specialist's and a student's net is the generalist's
         net = getattr(net, name, net)
     described = {"mirror": getattr(net, "mirror", False)} | values | training
+    taught = values.get("targets", config) is not None  # without soft targets these two settings mean nothing
     other = [_other(called, described.get(name)) for name, called in OTHER.items()]
     return {
         "net": layers(net.hidden) if hasattr(net, "hidden") else "-".join(map(str, net.widths)),
         "epochs": training["epochs"],
         "batch size": training["batch_size"],
         "learning rate": training["learning_rate"],
-        "temperature": values.get("temperature"),
-        "hard targets' weight": values.get("hard_weight"),
+        "temperature": values.get("temperature") if taught else None,
+        "hard targets' weight": values.get("hard_weight") if taught else None,
         "other": ", ".join(text for text in other if text),
     }
 
@@ -82,8 +83,12 @@ def listed(values: list) -> str:
     """Distinct values as text; more than four numbers as a range."""
     found = list(dict.fromkeys(value for value in values if value is not None))
     if len(found) > 4 and all(isinstance(value, int | float) for value in found):
-        return f"{min(found):.3g} to {max(found):.3g}"
-    return "; ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in found)
+        return f"{_plain(min(found))} to {_plain(max(found))}"
+    return "; ".join(_plain(value) if isinstance(value, float) else str(value) for value in found)
+
+
+def _plain(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _other(called: str, value: Any) -> str:

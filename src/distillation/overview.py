@@ -78,9 +78,9 @@ def needs(folder: Path = PUBLISHED) -> pd.DataFrame:
         if len(found) < len(list((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb"))):
             continue
         minutes, cores = found["seconds"].sum() / 60, ", ".join(map(str, sorted(set(found["cores"]))))
-        rows.append((name, f"{number(minutes)} minutes, {cores} cores", found["peak_memory_mb"].max()))
+        rows.append((name, f"{minutes:.1f} minutes, {cores} cores", found["peak_memory_mb"].max()))
     paid = costs(folder)
-    trained = f"{number(paid['core-hours'].sum())} core-hours of training alone"
+    trained = f"{paid['core-hours'].sum():.1f} core-hours of training alone"
     rows.append(("paper", trained, paid["largest memory, MB"].max()))
     columns = ["profile", "time from nothing", "largest process"]
     return pd.DataFrame([(f"`{name}`", time, f"{mb / 1000:.1f} GB") for name, time, mb in rows], columns=columns)
@@ -103,5 +103,5 @@ def measured(row: pd.Series) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Three digits, from 10 on two decimals, from 100 on none."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{4 if abs(value) >= 10 else 3}g}"

@@ -69,8 +69,8 @@ CLAIMS = MappingProxyType(
         "mnist.only78.error": ("only 7s and 8s in the transfer set", "percent"),
         "mnist.only78.corrected_error": ("only 7s and 8s, biases corrected", "percent"),
         "mnist.hard_weight": ("best weight of the hard targets", "weight"),
-        "mnist.unlabelled": ("unlabelled transfer set (judged: less its labelled twin)", "errors"),
-        "ensemble.mean": ("geometric less arithmetic mean of an ensemble", "errors"),
+        "mnist.unlabelled": ("images new to the teacher, unlabelled (judged: minus those that it learnt)", "errors"),
+        "ensemble.mean": ("geometric minus arithmetic mean of an ensemble", "errors"),
         "speech.baseline.frame_accuracy": ("acoustic model: test frame accuracy", "percent"),
         "speech.baseline.wer": ("acoustic model: word error rate", "percent"),
         "speech.ensemble.frame_accuracy": ("ensemble of 10: test frame accuracy", "percent"),
@@ -93,10 +93,10 @@ CLAIMS = MappingProxyType(
         "reg.soft3.frame_accuracy": ("soft targets, 3 % of the data", "percent"),
         "reg.soft3.recovered": ("soft targets, 3 %: share of the lost accuracy recovered", "percent"),
         "open.soft_specialists": (
-            "least data: full softmax and soft targets less dustbin, special-class accuracy",
-            "percent",
+            "smallest share of special pictures, accuracy on them: full softmax minus dustbin",
+            "points",
         ),
-        "open.moe": ("generalist and specialists less a mixture of experts, accuracy", "percent"),
+        "open.moe": ("accuracy: generalist and specialists minus a mixture of experts", "points"),
         "open.distil_back": ("distilled back into one net: share of the specialists' gain kept", "percent"),
     }
 )

@@ -288,7 +288,7 @@ def gradient_noise(profile: Profile) -> list[GradientNoise]:
     """Gradients after one epoch of training on soft targets.
 
     At a quarter of the students' learning rate: at the whole rate one epoch, with its short rise, leaves nets that
-    have hardly learnt; at a quarter of it seeds end alike.
+    differ widely from seed to seed; at a quarter of it seeds end alike.
     """
     rate = profile.student.learning_rate / 4
     one_epoch = dataclasses.replace(profile.student, epochs=1, learning_rate=rate)

@@ -280,7 +280,7 @@ def soft_advantage(runs: SpecialistRuns, share: float, value: str = "special_acc
 
 
 def against_mixture(runs: SpecialistRuns, mixture: str = "mixture, continued") -> Estimate:
-    """Accuracy of the generalist and as many nets in all less that of a mixture, in points, paired by seed."""
+    """Accuracy of the generalist and as many nets in all minus that of a mixture, in points, paired by seed."""
     pivot = runs.mixtures().pivot(index="seed", columns="system", values="accuracy")
     return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
 
@@ -339,7 +339,8 @@ def _slope(runs: SpecialistRuns) -> Finding:
     return Finding(paper.SPECIALISTS_SLOPE, steeper, above(steeper, 0, 0))
 
 
-# The paper expects an advantage of the first and hopes for the other two; half the gain kept is "partly".
+# The paper expects the first and hopes for the last, half of which is "partly"; of the second it only says that
+# specialists are easier to train in parallel.
 
 
 def _soft_specialists(runs: SpecialistRuns) -> Finding:
