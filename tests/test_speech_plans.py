@@ -120,13 +120,16 @@ def test_soft_targets_on_a_share_come_from_the_baseline_of_that_number(profile: 
 @every_profile
 def test_nets_that_are_compared_take_as_many_steps(profile: SpeechProfile) -> None:
     section = section4(profile)
-    pairs = {"distilled, same speech": ("hard, longer", "longer"), "small, distilled": ("small", "student")}
-    for softly, (hardly, training) in pairs.items():
+    pairs = {
+        "distilled, same speech": ("hard, longer", "longer", profile.headline_seeds),
+        "small, distilled": ("small", "student", profile.seeds),
+    }
+    for softly, (hardly, training, seeds) in pairs.items():
         soft, hard = section[softly], section[hardly]
         assert {config.optimisation for config in hard + soft} == {getattr(profile, training)}
         assert len({config.hidden for config in hard + soft}) == 1
         assert [config.seed for config in hard] == [config.seed for config in soft]
-        assert len(hard) == len(soft) == profile.seeds
+        assert len(hard) == len(soft) == seeds
         assert {type(config) for config in hard} == {AcousticModel}
         assert {config.teacher for config in soft} == {section["ensemble"][0]}
     assert section["small"][0].hidden == profile.small != profile.hidden == section["hard, longer"][0].hidden

@@ -29,11 +29,11 @@ class SpecialistProfile:
     generalist: seed 0 of it; number, size, specialist: the specialists, how many, their classes, and their training.
     methods: other ways to assign classes, tried with seed 0. early, early_seeds: epochs of generalists that were
     stopped early (of their own schedule); half: a generalist with half the data; glyphs: generalists that see as many
-    glyphs, fewer or more different ones; glyph_size: classes of their specialists. shares: of the special pictures
-    (section 6.1), for the first `few` specialists. mixture, mixture_seeds: trained from nothing; continued: from the
-    generalist; rivals: number and size of the specialists that are compared with the mixture. temperatures, brief:
-    of section 8's trials, and their epochs; distilled_at, distilled_n, distilled_seeds: temperature, n and number of
-    its students; longer: of the generalist that is trained on.
+    glyphs, fewer or more different ones, and so do their specialists; glyph_size: classes of these. shares: of the
+    special pictures (section 6.1), for the first `few` specialists. mixture, mixture_seeds: trained from nothing;
+    continued: from the generalist; rivals: number and size of the specialists that are compared with the mixture.
+    temperatures, brief: of section 8's trials, and their epochs; distilled_at, distilled_n, distilled_seeds:
+    temperature, n and number of its students; longer: of the generalist that is trained on.
     """
 
     name: str
@@ -134,7 +134,7 @@ QUICK = dataclasses.replace(
     methods=("superclasses", "random"),
     early=(2,),
     half=replace(_QUICK_GENERALIST, data=Data(classes=25, cases=4_500, test=2_500)),
-    glyphs=tuple(_glyphs(_QUICK_GENERALIST, 100, cases, epochs, 2_000) for cases, epochs in ((2_700, 12), (32_400, 1))),
+    glyphs=tuple(_glyphs(_QUICK_GENERALIST, 100, cases, epochs, 2_000) for cases, epochs in ((2_700, 9), (24_300, 1))),
     glyph_size=15,
     shares=(1.0, 0.2),
     few=2,
@@ -211,9 +211,9 @@ def assignment(profile: SpecialistProfile, of: Generalist, **changes) -> Assignm
     return Assignment(of, **settings | changes)
 
 
-def combination(profile: SpecialistProfile, of: Generalist, **changes) -> Combination:
-    """That generalist with its specialists, which are trained on pictures like its own."""
-    training = replace(profile.specialist, jitter=of.optimisation.jitter)
+def combination(profile: SpecialistProfile, of: Generalist, *, times: int = 1, **changes) -> Combination:
+    """That generalist with its specialists, which are trained on pictures like its own, so many times as long."""
+    training = replace(profile.specialist, epochs=times * profile.specialist.epochs, jitter=of.optimisation.jitter)
     return Combination(Specialist(assignment(profile, of, **changes), optimisation=training, seed=of.seed))
 
 
@@ -226,7 +226,9 @@ def section5(profile: SpecialistProfile) -> dict[str, list[Combination]]:
         "methods": [combination(profile, nets[0], method=method) for method in profile.methods],
         "early": [combination(profile, net) for net in early],
         "half": [combination(profile, profile.half)],
-        "glyphs": [combination(profile, net, size=profile.glyph_size) for net in profile.glyphs],
+        "glyphs": [
+            combination(profile, net, times=net.optimisation.epochs, size=profile.glyph_size) for net in profile.glyphs
+        ],
     }
 
 

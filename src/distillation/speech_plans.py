@@ -224,10 +224,13 @@ def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
         ],
         "hard weight": [student(profile, seed, hard_weight=w) for w in profile.hard_weights for seed in seeds],
         "distilled": [student(profile, seed, **unlabelled) for seed in many],
-        "distilled, same speech": [student(profile, seed, **long) for seed in seeds],
-        "hard, longer": [baseline(profile, 100 + seed, **hard) for seed in seeds],
+        "distilled, same speech": [student(profile, seed, **long) for seed in many],
+        "hard, longer": [baseline(profile, 100 + seed, **hard) for seed in many],
         "regularised": [baseline(profile, 100 + seed, **regularised) for seed in seeds],
         "small": [baseline(profile, 100 + seed, **small) for seed in seeds],
+        "small, briefly": [
+            baseline(profile, 100 + seed, hidden=profile.small, optimisation=profile.member) for seed in seeds
+        ],
         "small, distilled": [student(profile, seed, **small) for seed in seeds],
         "resampled members": list(on_samples.members),
         "resampled": [on_samples],
