@@ -439,7 +439,9 @@ def test_regimes_by_hand(made_up: MadeUp) -> None:
     section = section5(PROFILE)
     (half,) = section["half"]
     made_up.say([half], lambda c, n: outcome([rows(0, before=200, fixed=40, broken=10), rows(1, before=200)]))
-    made_up.say([half.assignment.generalist], lambda c, n: {"accuracy": 40.0, "fit_accuracy": 99.0})
+    net = {"accuracy": 40.0, "fit_accuracy": 99.0, "pictures_seen": 700}
+    made_up.say([half.assignment.generalist], lambda c, n: net)
+    made_up.say([half.first], lambda c, n: member() | {"pictures_seen": 900})
     nets = [config.assignment.generalist for config in section["early"]]
     made_up.say(nets, lambda c, n: {"accuracy": 50.0 + 10 * n, "fit_accuracy": 60.0 + 10 * n})
     made_up.say(section["early"], lambda c, n: outcome([rows(0, fixed=10 * (n + 1)), rows(1)]))
@@ -447,6 +449,8 @@ def test_regimes_by_hand(made_up: MadeUp) -> None:
     assert found.index.tolist() == ["specialists", "early", "half", *["glyphs"] * len(PROFILE.glyphs)]
     row = found.loc["half"]
     assert (row["seeds"], row["fit"], row["alone"], row["pictures"]) == (1, 99, 40, PROFILE.half.data.cases)
+    others = member()["pictures_seen"]
+    assert (row["pictures_seen"], row["specialist_pictures"]) == (700, pytest.approx((900 + 2 * others) / 3))
     gain = changed(40, 10, 1000)
     assert (row["mean"], row["low"], row["high"]) == interval(gain)
     assert row["relative"] == pytest.approx(7.5)

@@ -19,6 +19,7 @@ from distillation.speech_headline import (
     best_temperatures,
     gain_kept,
     gap,
+    recipe_note,
     recovered,
 )
 from distillation.speech_plans import SMOKE, SpeechProfile, section4, section6
@@ -198,6 +199,7 @@ def test_gain_kept_by_hand(made_up: MadeUp) -> None:
     runs = made_up.write()
     assert interval(gain_kept(runs)) == pytest.approx((80, 80, 80))
     assert interval(gain_kept(runs, "distilled, same speech")) == pytest.approx((-50, -50, -50))
+    assert "-50 % (-50 to -50): not reproduced (3 seeds," in recipe_note(runs)
     assert gain_kept(runs).seeds == 3
 
 

@@ -80,7 +80,7 @@ def needs(folder: Path = PUBLISHED) -> pd.DataFrame:
         minutes, cores = found["seconds"].sum() / 60, ", ".join(map(str, sorted(set(found["cores"]))))
         rows.append((name, f"{minutes:.1f} minutes, {cores} cores", found["peak_memory_mb"].max()))
     paid = costs(folder)
-    trained = f"{paid['core-hours'].sum():.1f} core-hours of training alone"
+    trained = f"{paid['core-hours'].sum():.1f} core-hours of runs alone"
     rows.append(("paper", trained, paid["largest memory, MB"].max()))
     columns = ["profile", "time from nothing", "largest process"]
     return pd.DataFrame([(f"`{name}`", time, f"{mb / 1000:.1f} GB") for name, time, mb in rows], columns=columns)

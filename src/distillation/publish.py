@@ -8,6 +8,7 @@ committed notebooks, which read the records.
 import os
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import nbformat
@@ -22,6 +23,7 @@ from distillation import (
     specialist_examples,
     specialist_plans,
     speech_examples,
+    speech_headline,
     speech_plans,
 )
 from distillation.datasets.common import REPOSITORY
@@ -44,12 +46,20 @@ def headline_csv(folder: Path) -> Path:
 def readme(text: str) -> str:
     """The README's text with its tables of results and of needs replaced by current ones."""
     tables = {
-        "results": overview.readme_table(overview.headline()),
+        "results": overview.readme_table(overview.headline()) + "\n\n" + _wrapped(_recipe_note()),
         "needs": overview.needs().to_markdown(index=False, disable_numparse=True),
     }
     for name, table in tables.items():
         text = fill(text, *(mark.format(name) for mark in GENERATED), table, "README.md")
     return text
+
+
+def _recipe_note() -> str:
+    return speech_headline.recipe_note(speech_headline.SpeechRuns(speech_plans.speech_profile("paper")))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120)
 
 
 def fill(text: str, begin: str, end: str, content: str, name: str) -> str:

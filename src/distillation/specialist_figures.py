@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distillation import paper
-from distillation.figures import COLOURS, MARKERS, PAPER, summarise
+from distillation.figures import COLOURS, MARKERS, PAPER, legend_above, summarise
 from distillation.specialist_examples import PictureExamples
 from distillation.statistics import estimate
 
@@ -159,17 +159,20 @@ def coverage(axes: Axes, tables: dict[str, pd.DataFrame]) -> None:
     axes.axhline(0, color="0.6", linewidth=0.8)
     for number, (name, table4) in enumerate(tables.items()):
         colour, marker = COLOURS[(0, 2)[number]], MARKERS[number]
-        found = summarise(table4, ["specialists"], "relative")
+        found = summarise(table4, ["specialists"], "relative").sort_values("specialists", ignore_index=True)
         error = np.nan_to_num([found["mean"] - found["low"], found["high"] - found["mean"]])
+        error[:, found["seeds"] < found["seeds"].max()] = 0  # classes that only some seeds have
         axes.plot(table4["specialists"], table4["relative"], ".", color=colour, alpha=0.5)
-        axes.errorbar(
-            found["specialists"], found["mean"], yerr=error, fmt=f"{marker}-", color=colour, capsize=3, label=name
-        )
+        style = {"marker": marker, "color": colour, "label": name}
+        if error.any():
+            axes.errorbar(found["specialists"], found["mean"], yerr=error, capsize=3, **style)
+        else:
+            axes.plot(found["specialists"], found["mean"], **style)
     theirs = np.array(paper.COVERAGE)
     axes.plot(theirs[:, 0], theirs[:, 3], "D--", color=COLOURS[1], markerfacecolor="none", label="paper")
     axes.set(xlabel="specialists that cover the right class", ylabel="relative change in accuracy, %")
     axes.set_xticks(theirs[:, 0].astype(int))
-    axes.legend()
+    legend_above(axes)
 
 
 def by_setting(axes: Axes, runs: pd.DataFrame, x: str, value: str, by: str) -> None:
@@ -225,7 +228,7 @@ def regimes(axes: Axes, found: pd.DataFrame) -> None:
         error = [[row["relative"] - row["relative_low"]], [row["relative_high"] - row["relative"]]]
         style = {"fmt": MARKERS[number % len(MARKERS)], "color": COLOURS[number % len(COLOURS)], "capsize": 3}
         axes.errorbar(row["fit"] - row["alone"], row["relative"], yerr=error, label=regime_name(row), **style)
-    axes.set(xlabel="accuracy on training less test pictures, points", ylabel="relative gain, %")
+    axes.set(xlabel="accuracy on training minus test pictures, points", ylabel="relative gain, %")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 
 
@@ -235,6 +238,8 @@ def regimes_table(found: pd.DataFrame) -> pd.DataFrame:
         {
             "generalist": [regime_name(row) for _, row in found.iterrows()],
             "seeds": found["seeds"].astype(str),
+            "pictures seen": [f"{value:,.0f}" for value in found["pictures_seen"]],
+            "by each specialist": [f"{value:,.0f}" for value in found["specialist_pictures"]],
             "training accuracy, %": [f"{value:.1f}" for value in found["fit"]],
             "test accuracy, %": [f"{value:.1f}" for value in found["alone"]],
             "gain, points": [

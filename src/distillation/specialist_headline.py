@@ -116,8 +116,9 @@ class SpecialistRuns:
         """How far a generalist is from having exhausted its data, and what specialists add to it, a row per regime.
 
         regime (as in `specialist_plans.section5`), seeds, fit (accuracy on its training pictures), alone, seen (times
-        it saw each), and the gain in points with its interval over seeds, or over test pictures where there is but one
-        seed: mean, low, high; relative: the gain in percent of `alone`.
+        it saw each), pictures_seen, specialist_pictures (of one, in the mean), and the gain in points with its interval
+        over seeds, or over test pictures where there is but one seed: mean, low, high; relative: the gain in percent of
+        `alone`.
         """
         rows = []
         for name in ("specialists", "early", "half", "glyphs"):
@@ -142,6 +143,8 @@ class SpecialistRuns:
             "dataset": net.data.name,
             "pictures": net.data.cases,
             "seen": net.optimisation.epochs,
+            "pictures_seen": nets["pictures_seen"].mean(),
+            "specialist_pictures": np.mean([self._pictures_of_one_specialist(config) for config in configs]),
             "fit": nets["fit_accuracy"].mean(),
             "alone": nets["accuracy"].mean(),
             "mean": gain.mean,
@@ -151,6 +154,10 @@ class SpecialistRuns:
             "relative_low": scale * relative.low,
             "relative_high": scale * relative.high,
         }
+
+    def _pictures_of_one_specialist(self, config: Combination) -> float:
+        members = config.members(self.profile.store("specialists"))
+        return float(np.mean([self.metrics("specialists", member)["pictures_seen"] for member in members]))
 
     def brief_control(self) -> dict:
         """Section 8: the metrics of a generalist trained as briefly as the trial students."""
@@ -268,7 +275,7 @@ def paper_slope(fewest: int = 0, most: int = 10) -> float:
 
 
 def over_fitting(runs: SpecialistRuns) -> Estimate:
-    """Special-class accuracy, full softmax less dustbin, on the smallest share, in points, per specialist."""
+    """Special-class accuracy, full softmax minus dustbin, on the smallest share, in points, per specialist."""
     return soft_advantage(runs, min(runs.profile.shares))
 
 
