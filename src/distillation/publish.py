@@ -45,21 +45,14 @@ def headline_csv(folder: Path) -> Path:
 
 def readme(text: str) -> str:
     """The README's text with its tables of results and of needs replaced by current ones."""
+    note = speech_headline.recipe_note(speech_headline.SpeechRuns(speech_plans.speech_profile("paper")))
     tables = {
-        "results": overview.readme_table(overview.headline()) + "\n\n" + _wrapped(_recipe_note()),
+        "results": f"{overview.readme_table(overview.headline())}\n\n{textwrap.fill(note, 120)}",
         "needs": overview.needs().to_markdown(index=False, disable_numparse=True),
     }
     for name, table in tables.items():
         text = fill(text, *(mark.format(name) for mark in GENERATED), table, "README.md")
     return text
-
-
-def _recipe_note() -> str:
-    return speech_headline.recipe_note(speech_headline.SpeechRuns(speech_plans.speech_profile("paper")))
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 120)
 
 
 def fill(text: str, begin: str, end: str, content: str, name: str) -> str:

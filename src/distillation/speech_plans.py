@@ -25,9 +25,9 @@ class SpeechProfile:
     the paper's table, on a larger transfer set; student: the students of every sweep. resampled: members on resampled
     speech. small: hidden layers of the small student. sizes: hidden layers and training of the other nets. shares: of
     the training utterances, and how nets are trained on them; the first two also with the hard term. evaluate_every:
-    epochs between evaluations of these. subsets: random draws of each share. headline_seeds, seeds: students of the
-    table, and of all else. headline_weight: of the hard targets of the longer students, chosen on development.
-    speeds: at which the larger transfer set repeats the training utterances.
+    epochs between evaluations of these. subsets: random draws of each share. headline_seeds: students of the table, and
+    those on the members' speech with their controls; seeds: of all else. headline_weight: of the hard targets of the
+    longer students, chosen on development. speeds: at which the larger transfer set repeats the training utterances.
     """
 
     name: str
