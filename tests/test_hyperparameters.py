@@ -32,10 +32,8 @@ def test_rows_by_hand() -> None:
     for rows in (("04", "generalists: specialists"), ("04", "specialists: specialists"), ("06", "q")):
         assert "mirrored" in table.loc[rows, "other"]  # a specialist and a student are trained as the generalist is
     assert table.loc[("03", "sizes"), "net"].endswith("8x2560")
-    assert table.loc[("06", "continued"), ["temperature", "hard targets' weight"]].tolist() == [
-        "",
-        "",
-    ]  # hard targets alone
+    of_hard_targets_alone = table.loc[("06", "continued"), ["temperature", "hard targets' weight"]]
+    assert of_hard_targets_alone.tolist() == ["", ""]
     assert table.loc[("01", "size"), "epochs"] == "10 to 1,000"
     profile = specialist_plans.specialist_profile("paper")
     assert table.loc[("06", "temperature"), "temperature"] == "; ".join(map(str, profile.temperatures))
