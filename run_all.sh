@@ -82,7 +82,7 @@ for argument in "$@"; do
             break # its own help needs the package
         fi
         python=$(find_python)
-        exec "$python" -m distillation.runner --help
+        exec "$python" -m distillation.commands.run --help
         ;;
     esac
 done
@@ -98,10 +98,10 @@ test | site)
 esac
 case "${1:-}" in
 test) run_checks ;;
-site) exec python -m distillation.site ;;
+site) exec python -m distillation.commands.site ;;
 verify)
     shift
-    exec python -m distillation.audit "$@"
+    exec python -m distillation.commands.verify "$@"
     ;;
-*) exec python -m distillation.runner "$@" ;;
+*) exec python -m distillation.commands.run "$@" ;;
 esac

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from distillation.experiments import inference_time
-from distillation.experiments.inference_time import InferenceTime
-from distillation.store import Store
+from distillation.core.store import Store
+from distillation.specialists import inference_time
+from distillation.specialists.inference_time import InferenceTime
 
 
 def main() -> None:

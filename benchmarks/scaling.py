@@ -25,13 +25,15 @@ import torch
 from dask.distributed import LocalCluster
 from training_step import Case, products
 
-from distillation import plans, publish, speech_plans
-from distillation.datasets.common import REPOSITORY
-from distillation.experiments import mnist
-from distillation.experiments.mnist import Net
-from distillation.store import Store
-from distillation.sweep import sweep
-from distillation.training import Optimisation
+from distillation.commands import publish
+from distillation.core.data import REPOSITORY
+from distillation.core.store import Store
+from distillation.core.sweep import sweep
+from distillation.core.training import Optimisation
+from distillation.mnist import nets as mnist
+from distillation.mnist import plan as plans
+from distillation.mnist.nets import Net
+from distillation.speech import plan as speech_plans
 
 DOCS = REPOSITORY / "docs" / "scaling.md"
 COMMAND = "python benchmarks/scaling.py --save"

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from distillation import plans
-from distillation.models import mlp
-from distillation.objectives import distillation_loss, soften
-from distillation.training import Optimisation, compute_dtype, device, train
+from distillation.core.models import mlp
+from distillation.core.objectives import distillation_loss, soften
+from distillation.core.training import Optimisation, compute_dtype, device, train
+from distillation.mnist import plan as plans
 
 TEMPERATURE = 20.0
 OURS, PRODUCTS, TUTORIAL = "this repository", "its matrix products alone", "PyTorch tutorial's loop"
@@ -128,7 +128,7 @@ def measure(variant: str, case: int, cases: int, threads: int, barrier, answers)
 
 
 def our_loop(case: Case, cases: int, wait: Wait) -> float:
-    """Seconds of the second epoch of `distillation.training.train`; the first warms up."""
+    """Seconds of the second epoch of `distillation.core.training.train`; the first warms up."""
     inputs, labels = data(cases)
     labels = labels.to(device())
     targets = soften(torch.randn(cases, 10) * 5, TEMPERATURE).to(device())

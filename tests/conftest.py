@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from distillation.experiments import mnist
-from distillation.store import Store
+from distillation.core.store import Store
+from distillation.mnist import nets as mnist
 
+pytest_plugins = ["small_mnist", "small_an4", "small_cifar100"]
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("repeatable")
 

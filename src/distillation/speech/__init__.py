@@ -1,1 +1,1 @@
-"""From samples to words: filterbanks, Gaussian mixtures, HMM alignment, decoding."""
+"""Sections 4 and 6: notebooks 03 and 05."""

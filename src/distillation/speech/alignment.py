@@ -1,103 +1,168 @@
-"""Forced alignment from a flat start: which HMM state each frame belongs to."""
+"""Section 4: the one forced alignment whose states every acoustic model learns and is scored by."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from distillation.datasets.common import DataError, Utterance
-from distillation.speech import hmm, tree
-from distillation.speech.filterbanks import Features, cepstra
-from distillation.speech.gmm import mixtures, single_gaussians
-from distillation.speech.hmm import States, transcript_graph
+from distillation.core.data import SAMPLE_RATE
+from distillation.core.models import mlp
+from distillation.core.store import Store
+from distillation.core.training import Optimisation, device, logits_of, train
+from distillation.speech.recogniser.corpus import PARTS, Corpus, Part, corpus
+from distillation.speech.recogniser.filterbanks import BANKS, FRAME_MS, SHIFT_MS, WIDTH, cepstra
+from distillation.speech.recogniser.flat_start import Lexicon, Rounds, align_all, flat_start
+from distillation.speech.recogniser.gmm import mixtures
+from distillation.speech.recogniser.hmm import States
+from distillation.speech.recogniser.scoring import Labels
 
-Lexicon = dict[str, tuple[tuple[str, ...], ...]]
+# Raise this number whenever the code would give other results: records of other recipes are never shown.
+RECIPE = 1
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """How often the Gaussian mixtures are re-estimated and the utterances aligned again.
+class Alignment:
+    """How the frames of a corpus get their labels.
 
-    Pairs (components, rounds): first with monophones, then with the clustered triphones.
+    leaves: context-dependent states, at most.  rounds: of the Gaussian mixtures.  hidden, optimisation: of the nets
+    that align again; folds: groups of training speakers, each aligned by a net trained on the others; network_rounds:
+    how often.
     """
 
-    monophones: tuple[tuple[int, int], ...] = ((1, 8), (4, 2), (8, 3))
-    triphones: tuple[tuple[int, int], ...] = ((1, 2), (4, 3))
+    dataset: str = "an4"
+    leaves: int = 300
+    rounds: Rounds = Rounds()
+    hidden: tuple[int, ...] = (512, 512, 512, 512)
+    optimisation: Optimisation = Optimisation(epochs=5, batch_size=1024)
+    folds: int = 4
+    network_rounds: int = 2
+    seed: int = 0
+    threads: int = 2
 
 
-def flat_start(
-    utterances: Sequence[Utterance], features: Features, lexicon: Lexicon, *, leaves: int, rounds: Rounds
-) -> tuple[States, Tensor]:
-    """Context-dependent states and the label of every frame, (frames,), from nothing but the transcripts.
+def run(config: Alignment, store: Store) -> dict:
+    """Align the whole corpus; return {"metrics": {...}, "history": [one row per round of the nets]}.
 
-    Each utterance is first cut into equal parts for its states; then Gaussian mixtures and alignments take turns, with
-    monophones first and then with at most `leaves` clustered triphone states.
+    The labels, int16 (frames,) per part, are written beside the record, whose "leaves" say which state each triphone
+    has.  In the rounds of the nets each speaker, those of development and test too, is aligned by one that was not
+    trained on that speaker: a net over-fits the labels it is trained on, and would confirm them.
     """
-    frames = cepstra(features)
-    states = hmm.monophones(lexicon)
-    labels = equal_parts(utterances, features.lengths, lexicon, states)
-    total = sum(number for _, number in (*rounds.monophones, *rounds.triphones)) + 1
-    with tqdm(total=total, desc="alignment with Gaussian mixtures", unit="round", mininterval=1) as progress:
-
-        def alternate(labels: Tensor, schedule: Sequence[tuple[int, int]]) -> Tensor:
-            for components, number in schedule:
-                for _ in range(number):
-                    scores = estimated(labels, components)
-                    labels = align_all(scores, utterances, features.lengths, lexicon, states)
-                    progress.update()
-            return labels
-
-        def estimated(labels: Tensor, components: int) -> Callable[[slice], Tensor]:
-            if components == 1:
-                model = single_gaussians(frames, labels, len(states))
-            else:
-                model = mixtures(frames, labels, len(states), components)
-            return lambda rows: model.scores(frames[rows])
-
-        labels = alternate(labels, rounds.monophones)
-        model = mixtures(frames, labels, len(states), rounds.monophones[-1][0])
-        untied = tree.untied(states)
-        parents = torch.tensor([states.ids[key] for key in untied.ids])
-        by_triphone = align_all(
-            lambda rows: model.scores(frames[rows])[:, parents], utterances, features.lengths, lexicon, untied
-        )
-        progress.update()
-        states = tree.cluster_states(frames, by_triphone, untied, leaves=leaves)
-        leaf = torch.tensor([states.ids[key] for key in untied.ids])
-        return states, alternate(leaf[by_triphone], rounds.triphones)
+    speech = corpus(config.dataset)
+    states, labels = by_mixtures(config, speech)
+    found = Labels(states, labels)
+    agreement = [phone_agreement(speech, found)]
+    history = []
+    rounds = range(config.network_rounds)
+    for number in tqdm(rounds, desc="alignment with networks", unit="round", mininterval=1):
+        again = Labels(states, by_networks(config, speech, found, number))
+        changed = {name: 100 * (again.of[name] != found.of[name]).float().mean().item() for name in PARTS}
+        history.append({"changed_percent": changed})
+        found = again
+        agreement.append(phone_agreement(speech, found))
+    store.write_tensors(config, {name: labels.to(torch.int16) for name, labels in found.of.items()})
+    silence = torch.isin(found.of["train"], torch.tensor(states.silence))
+    metrics = {
+        "states": len(states),
+        "leaves": {" ".join(map(str, key)): state for key, state in states.ids.items()},
+        "frames": {name: len(labels) for name, labels in found.of.items()},
+        "test_utterances": [
+            {"name": utterance.name, "speaker": utterance.speaker, "frames": frames, "words": len(utterance.words)}
+            for utterance, frames in zip(speech["test"].utterances, speech["test"].features.lengths, strict=True)
+        ],
+        "silence_percent": 100 * silence.float().mean().item(),
+        "phone_agreement_percent": agreement if agreement[0] is not None else None,
+    }
+    return {"metrics": metrics, "history": history}
 
 
-def equal_parts(utterances: Sequence[Utterance], lengths: Sequence[int], lexicon: Lexicon, states: States) -> Tensor:
-    """Labels (frames,) that give each state of a transcript as many frames, with silence at both ends."""
-    rows = []
-    for utterance, length in zip(utterances, lengths, strict=True):
-        transcript_graph(utterance.words, lexicon, states, utterance.name)  # raises for words that are not there
-        words = [state for word in utterance.words for state in states.of(lexicon[word][0])]
-        chain = np.array([*states.silence, *words, *states.silence])
-        if length < len(chain):
-            raise DataError(f"{utterance.name} has {length} frames, fewer than its {len(chain)} states.")
-        rows.append(chain[np.arange(length) * len(chain) // length])
-    return torch.from_numpy(np.concatenate(rows))
+def read(config: Alignment, store: Store) -> Labels:
+    """The frozen alignment in a store.  Raises StoreError if it is not there."""
+    leaves = store.read(config)["metrics"]["leaves"]
+    ids = {}
+    for key, state in leaves.items():
+        left, phone, right, position = key.split(" ")
+        ids[left, phone, right, int(position)] = state
+    phones = {state: key[1] for key, state in ids.items()}
+    labels = {name: labels.long() for name, labels in store.tensors(config).items()}
+    return Labels(States(ids, tuple(phones[state] for state in range(len(phones)))), labels)
 
 
-def align_all(
-    scores: Callable[[slice], Tensor],
-    utterances: Sequence[Utterance],
-    lengths: Sequence[int],
-    lexicon: Lexicon,
-    states: States,
-) -> Tensor:
-    """Labels (frames,) of all utterances by exact Viterbi.
+def by_mixtures(config: Alignment, speech: Corpus) -> tuple[States, dict[str, Tensor]]:
+    """Context-dependent states, and labels by Gaussian mixtures that saw the training part alone."""
+    part = speech["train"]
+    states, labels = flat_start(
+        part.utterances, part.features, speech.lexicon, leaves=config.leaves, rounds=config.rounds
+    )
+    model = mixtures(cepstra(part.features), labels, len(states), config.rounds.triphones[-1][0])
+    found = {"train": labels}
+    for name in PARTS[1:]:
+        frames = cepstra(speech[name].features)
+        found[name] = _align(speech[name], model.scores(frames), speech.lexicon, states)
+    return states, found
 
-    scores: from a slice of all frames to their log-likelihoods (rows, states).
-    """
-    rows, first = [], 0
-    for utterance, length in zip(utterances, lengths, strict=True):
-        graph = transcript_graph(utterance.words, lexicon, states, utterance.name)
-        found = scores(slice(first, first + length)).float().contiguous().numpy()
-        rows.append(hmm.align(found, graph, utterance.name))
-        first += length
-    return torch.from_numpy(np.concatenate(rows))
+
+def by_networks(config: Alignment, speech: Corpus, labels: Labels, number: int) -> dict[str, Tensor]:
+    """Labels of every part by one net per fold of the speakers; none aligns a speaker that it was trained on."""
+    found = {name: torch.empty_like(labels.of[name]) for name in PARTS}
+    log_priors = labels.log_priors()
+    for fold in range(config.folds):
+        others, rows = speech["train"].choose(fold_of(speech["train"], config.folds, fold, inside=False))
+        torch.manual_seed(1000 * config.seed + config.folds * number + fold)
+        net = mlp((WIDTH * BANKS, *config.hidden, len(labels.states)))
+        train(net, others.windows, cross_entropy(labels.of["train"][rows]), config.optimisation)
+        for name in PARTS:
+            inside = fold_of(speech[name], config.folds, fold, inside=True)
+            if not inside:  # fewer speakers than folds
+                continue
+            part, rows = speech[name].choose(inside)
+            scores = log_posteriors(net, part) - log_priors
+            found[name][rows] = _align(part, scores, speech.lexicon, labels.states)
+    return found
+
+
+def fold_of(part: Part, folds: int, fold: int, *, inside: bool) -> list[int]:
+    """The utterances of the speakers in a fold, or of all the others; speakers are dealt out in turn."""
+    speakers = list(dict.fromkeys(utterance.speaker for utterance in part.utterances))
+    dealt = set(speakers[fold::folds])
+    return [number for number, utterance in enumerate(part.utterances) if (utterance.speaker in dealt) == inside]
+
+
+def cross_entropy(labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of hard targets, over (logits, batch index)."""
+    targets = labels.to(device())
+    return lambda logits, index: F.cross_entropy(logits, targets[index])
+
+
+def log_posteriors(net: nn.Module, part: Part) -> Tensor:
+    """The net's log-probabilities of the states, (frames, states) float32."""
+    return logits_of(net, part.windows, precision="bf16").log_softmax(-1)
+
+
+def phone_agreement(speech: Corpus, labels: Labels) -> dict[str, float] | None:
+    """Per part, the share of frames in percent whose phone is the exact one, where that is known; else None."""
+    if not speech["train"].utterances[0].phones:
+        return None
+    found = {}
+    for name in PARTS:
+        phones = [labels.states.phones[state] for state in labels.of[name].tolist()]
+        exact = exact_phones(speech[name])
+        found[name] = 100 * sum(a == b for a, b in zip(phones, exact, strict=True)) / len(exact)
+    return found
+
+
+def exact_phones(part: Part) -> list[str]:
+    """The phone in the middle of each frame, from the utterances' exact alignments."""
+    found = []
+    for utterance, length in zip(part.utterances, part.features.lengths, strict=True):
+        starts = torch.tensor([start for _, start, _ in utterance.phones])
+        middles = SAMPLE_RATE * (SHIFT_MS * torch.arange(length) + FRAME_MS / 2) / 1000
+        numbers = torch.searchsorted(starts, middles, right=True) - 1
+        found += [utterance.phones[number][0] for number in numbers.clamp(min=0).tolist()]
+    return found
+
+
+def _align(part: Part, scores: Tensor, lexicon: Lexicon, states: States) -> Tensor:
+    return align_all(lambda rows: scores[rows], part.utterances, part.features.lengths, lexicon, states)

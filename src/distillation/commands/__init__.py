@@ -1,0 +1,1 @@
+"""What is done with all parts: run, verify, publish, show."""

@@ -1,0 +1,140 @@
+"""Spread a sweep over the workers of a Dask scheduler, on this machine or on many: docs/scaling.md says how.
+
+Not joblib's Dask backend, which uses only the workers that are there when it begins.  Needs dask[distributed], so this
+module is imported only where DISTILLATION_SCHEDULER is set.
+"""
+
+import dataclasses
+import os
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from distillation import CODE, PACKAGE
+from distillation.core.store import Store
+from distillation.core.sweep import Run, done, finish
+
+try:
+    from dask.distributed import Client, Future, KilledWorker, as_completed, get_worker
+except ImportError:  # not ModuleNotFoundError: Dask without its distributed part
+    raise ImportError(
+        "DISTILLATION_SCHEDULER is set, but Dask is not installed: `pip install 'dask[distributed]'`, or unset it to "
+        "run on this machine alone."
+    ) from None
+
+SECONDS_TO_APPEAR = 90  # a network file system may show other machines' files a minute late
+
+
+class ClusterError(RuntimeError):
+    """The scheduler, a worker or the file system is not what a sweep needs; the message names it and the remedy."""
+
+
+def spread(address: str, run: Run, configs: list[Any], store: Store, needs_tensors: bool = False) -> Iterator[Any]:
+    """Finish every configuration on the workers of the scheduler at an address; yield each when its record is here.
+
+    Workers may come and go: what a lost worker was running is run again by another, from its checkpoint if it has one.
+    Raises what a run raises, and ClusterError if the scheduler or the workers will not do; finished runs are kept.
+    """
+    store = dataclasses.replace(store, folder=store.folder.absolute())  # workers have working folders of their own
+    with connect(address) as client:
+        if not client.scheduler_info()["workers"]:
+            print(f"The Dask scheduler at {address} has no workers yet: the sweep waits for them.")
+        arguments = (CODE, variables(), run)
+        config_of = {
+            client.submit(finish_here, *arguments, config, store, needs_tensors, pure=False): config
+            for config in configs
+        }
+        for future in as_completed(config_of, loop=client.loop):
+            config = config_of[future]
+            wait_for(future, address, config)
+            wait_for_results(store, config, needs_tensors)
+            yield config
+
+
+def connect(address: str) -> Client:
+    """A client of the scheduler at an address.  Raises ClusterError if none answers there."""
+    try:
+        place = urlsplit(address if "://" in address else f"tcp://{address}")
+        socket.create_connection((place.hostname, place.port), timeout=10).close()  # fails with less ado than Dask
+        return Client(address, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"No Dask scheduler answers at DISTILLATION_SCHEDULER={address} ({error}): start one with `dask scheduler` "
+            "and give the address that it prints, such as tcp://10.0.0.1:8786."
+        ) from None
+
+
+def variables() -> dict[str, str]:
+    """The caller's environment variables that decide where a run finds its data, as they hold in any folder."""
+    found = {name: os.environ.get(name) for name in ("DISTILLATION_DATA", "DISTILLATION_OFFLINE")}
+    if found["DISTILLATION_DATA"]:
+        found["DISTILLATION_DATA"] = os.path.abspath(found["DISTILLATION_DATA"])
+    return {name: value for name, value in found.items() if value}
+
+
+def finish_here(code: str, of_caller: dict[str, str], run: Run, config: Any, store: Store, needs_tensors: bool) -> None:
+    """On a worker: `finish`, with the caller's variables where the worker has none of its own.
+
+    Raises ClusterError if the worker has other code than the caller, or may do several runs at once.
+    """
+    worker = get_worker()
+    if code != CODE:
+        raise ClusterError(
+            f"The worker {worker.address} runs other code than this call: start both again, from the same checkout."
+        )
+    if worker.state.nthreads != 1:  # the generator of random numbers is the process's
+        raise ClusterError(
+            f"The worker {worker.address} has {worker.state.nthreads} threads: start workers with --nthreads 1, one "
+            "for each core or GPU."
+        )
+    with defaults(of_caller):
+        finish(run, config, store, needs_tensors)
+
+
+@contextmanager
+def defaults(found: dict[str, str]) -> Iterator[None]:
+    """Set environment variables, except those that are set already, for as long as the context lasts."""
+    added = [name for name in found if name not in os.environ]
+    os.environ.update({name: found[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def wait_for(future: Future, address: str, config: Any) -> None:
+    """Wait until a run has ended; raise what it raised, or ClusterError if it cannot be done on this cluster."""
+    try:
+        future.result()
+    except KilledWorker as error:
+        raise ClusterError(
+            f"Workers died again and again while they ran {config}, the last at {error.last_worker.address}: see their "
+            "logs (out of memory?), remedy it and run the same command again."
+        ) from None
+    except CancelledError:
+        raise ClusterError(
+            f"The Dask scheduler at {address} was lost. Finished runs are kept: start it and its workers again, and "
+            "the same command continues from here."
+        ) from None
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            f"A worker cannot import {error.name}: start workers with the Python of this checkout's .venv and with "
+            f"PYTHONPATH={PACKAGE.parent}."
+        ) from None
+
+
+def wait_for_results(store: Store, config: Any, needs_tensors: bool) -> None:
+    """Wait until what a worker wrote of a run is here.  Raises ClusterError if it does not come."""
+    end = time.monotonic() + SECONDS_TO_APPEAR
+    while not done(config, store, needs_tensors):
+        if time.monotonic() > end:
+            raise ClusterError(
+                f"A worker wrote {store.path(config)} and it is not here: set DISTILLATION_RESULTS to a folder on a "
+                "file system that this machine shares with all workers."
+            )
+        time.sleep(0.2)

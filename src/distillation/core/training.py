@@ -1,0 +1,225 @@
+"""The one training loop."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from distillation.core.models import clip_incoming_norms
+from distillation.core.store import load_tensors, save_tensors
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+CHECKPOINT_SECONDS = 30
+
+
+class Gatherable(Protocol):
+    """Cases that are too many to lie side by side in memory: batches of them are gathered."""
+
+    def __len__(self) -> int: ...
+
+    def gatherer(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """A function from case indices to a batch (len(indices), features)."""
+
+
+class Diverged(RuntimeError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How a net is trained: momentum SGD; the learning rate rises over the first tenth of the steps and falls to zero.
+
+    jitter: each training image is shifted by up to so many pixels in either direction, anew in each epoch.
+    max_norm: bound on the norm of each hidden unit's incoming weights, or None.
+    precision: "bf16" (matrix products in bfloat16 where the processor has units for it) or "float32".
+    """
+
+    epochs: int
+    batch_size: int = 512
+    learning_rate: float = 0.2
+    momentum: float = 0.9
+    initial_momentum: float = 0.5
+    max_norm: float | None = None
+    jitter: int = 0
+    precision: str = "bf16"
+
+
+def device() -> torch.device:
+    """The device of DISTILLATION_DEVICE, or the best there is: CUDA, Apple's MPS, CPU."""
+    if forced := os.environ.get("DISTILLATION_DEVICE"):
+        return torch.device(forced)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def compute_dtype(precision: str) -> torch.dtype:
+    """The dtype of the matrix products: bfloat16 if asked for and the device has units for it, else float32."""
+    if precision not in ("bf16", "float32"):
+        raise ValueError(f"Unknown precision {precision!r}: use 'bf16' or 'float32'.")
+    if precision == "float32":
+        return torch.float32
+    if device().type == "cuda":
+        has_units = torch.cuda.is_bf16_supported()
+    else:
+        has_units = device().type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if has_units else torch.float32
+
+
+def schedule(progress: float, settings: Optimisation) -> tuple[float, float]:
+    """Learning rate and momentum after a share of the steps: both rise over the first tenth, then the rate falls."""
+    warmed = min(1.0, progress / 0.1)
+    rate = settings.learning_rate * (warmed if progress < 0.1 else (1 - progress) / 0.9)
+    return rate, settings.initial_momentum + warmed * (settings.momentum - settings.initial_momentum)
+
+
+def batches_of(inputs: Tensor | Gatherable, jitter: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """A function from case indices to a batch (len(indices), pixels), shifted at random if jitter > 0.
+
+    inputs: (cases, height, width) with values in [0, 1], or (cases, features) without jitter, or what gathers its own
+    batches.  A shift is one gather from a view of the zero-padded images, so nothing is copied but the batch itself.
+    """
+    if not isinstance(inputs, Tensor):
+        return inputs.gatherer(device(), dtype)
+    if jitter == 0:
+        flat = inputs.reshape(len(inputs), -1).to(device(), dtype)
+        return lambda index: flat[index]
+    height, width = inputs.shape[1:]
+    padded = nn.functional.pad(inputs, (jitter,) * 4).to(device(), dtype)
+    windows = padded.unfold(1, height, 1).unfold(2, width, 1)
+
+    def gather(index: Tensor) -> Tensor:
+        shifts = torch.randint(2 * jitter + 1, (2, len(index)), device=index.device)
+        return windows[index, shifts[0], shifts[1]].reshape(len(index), -1)
+
+    return gather
+
+
+def train(
+    model: nn.Module,
+    inputs: Tensor | Gatherable,
+    loss: Loss,
+    settings: Optimisation,
+    *,
+    weight_decay: float = 0.0,
+    order: Callable[[], Tensor] | None = None,
+    checkpoint: Path | None = None,
+    after_epoch: Callable[[nn.Module], dict] | None = None,
+) -> list[dict]:
+    """Train the model in place; return one row per epoch: {"loss": mean over the steps, ...}.
+
+    inputs: all cases, (cases, ...), held in memory, or what gathers batches of them; loss: from (logits (batch,
+    classes) in float32, case indices (batch,)) to a scalar.  Random numbers come from torch's generator, which the
+    caller seeds.  order draws the case indices of an epoch, every time as many; by default all cases, shuffled.
+    after_epoch may add columns to a row.  With a checkpoint path the run continues from the last epoch saved there on
+    this kind of device, to the same weights as an undisturbed run.  Raises Diverged when the loss is not finite.
+    """
+    model.to(device())
+    dtype = compute_dtype(settings.precision)
+    batch = batches_of(inputs, settings.jitter, dtype)
+    optimiser = torch.optim.SGD(
+        model.parameters(),
+        lr=0.0,
+        momentum=settings.momentum,
+        weight_decay=weight_decay,
+        fused=device().type != "mps",
+    )
+    cases = len(inputs) if order is None else len(order())
+    history = _restore(model, optimiser, checkpoint)
+    batch_size = min(settings.batch_size, cases)
+    steps_per_epoch = cases // batch_size
+    steps = settings.epochs * steps_per_epoch
+    saved_at = time.monotonic()
+    for epoch in range(len(history), settings.epochs):
+        model.train()
+        total = torch.zeros((), device=device())
+        drawn = torch.randperm(cases, device=device()) if order is None else order().to(device())
+        for step in range(steps_per_epoch):
+            rate, momentum = schedule((epoch * steps_per_epoch + step) / steps, settings)
+            optimiser.param_groups[0].update(lr=rate, momentum=momentum)
+            index = drawn[step * batch_size : (step + 1) * batch_size]
+            with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
+                logits = model(batch(index))
+            value = loss(logits.float(), index)
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()
+            optimiser.step()
+            if settings.max_norm is not None:
+                clip_incoming_norms(model, settings.max_norm)
+            total += value.detach()
+        if not torch.isfinite(total):
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
+            raise Diverged(
+                f"The loss became {total.item()} in epoch {epoch + 1} of {settings.epochs} at a peak learning rate of "
+                f"{settings.learning_rate:g}; lower the learning rate."
+            )
+        row = {"loss": total.item() / steps_per_epoch}
+        if after_epoch is not None:
+            row |= after_epoch(model)
+        history.append(row)
+        if checkpoint is not None and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+            _save(model, optimiser, history, checkpoint)
+            saved_at = time.monotonic()
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return history
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, inputs: Tensor | Gatherable, *, precision: str = "float32") -> Tensor:
+    """The logits (cases, classes), float32 on the CPU, of a model in eval mode, so without dropout."""
+    training = model.training
+    model.eval()
+    dtype = compute_dtype(precision)
+    batch = batches_of(inputs, 0, torch.float32)
+    rows = []
+    for index in torch.arange(len(inputs), device=device()).split(4096):
+        with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
+            rows.append(model(batch(index)).float().cpu())
+    model.train(training)
+    return torch.cat(rows)
+
+
+def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict], path: Path) -> None:
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for number, state in optimiser.state_dict()["state"].items():
+        tensors[f"momentum.{number}"] = state["momentum_buffer"]
+    kind = device().type
+    tensors["generator"] = torch.get_rng_state()
+    if kind != "cpu":
+        tensors["device_generator"] = getattr(torch, kind).get_rng_state()
+    save_tensors(tensors, path, {"history": json.dumps(history), "device": kind})
+
+
+def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> list[dict]:
+    if path is None or not path.exists():
+        return []
+    try:
+        saved, texts = load_tensors(path)
+    except SafetensorError:
+        print(f"{path.name} is damaged; the run starts again from its first epoch.")
+        return []
+    kind = device().type
+    if texts.get("device") != kind:  # its random numbers are another generator's
+        print(f"{path.name} was not made on this kind of device ({kind}); the run starts again from its first epoch.")
+        return []
+    model.load_state_dict({name: saved[f"model.{name}"] for name in model.state_dict()})
+    state = optimiser.state_dict()
+    # In the memory format of the parameters, which the optimiser's kernels demand.
+    state["state"] = {
+        number: {"momentum_buffer": torch.empty_like(parameter).copy_(saved[f"momentum.{number}"])}
+        for number, parameter in enumerate(model.parameters())
+    }
+    optimiser.load_state_dict(state)
+    torch.set_rng_state(saved["generator"])
+    if kind != "cpu":
+        getattr(torch, kind).set_rng_state(saved["device_generator"])
+    return json.loads(texts["history"])

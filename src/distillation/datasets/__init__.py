@@ -1,1 +1,0 @@
-"""One module per data set: each returns tensors and class names, and verifies what it read."""

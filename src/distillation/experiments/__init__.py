@@ -1,1 +1,0 @@
-"""One module per section of the paper: a frozen configuration in, one record out."""

@@ -1,0 +1,299 @@
+"""Which runs each question of sections 2 and 3 needs, at each profile."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distillation.core.data import REPOSITORY
+from distillation.core.store import Store
+from distillation.core.training import Optimisation
+from distillation.mnist import data as mnist_files
+from distillation.mnist import gradients
+from distillation.mnist import nets as mnist
+from distillation.mnist.gradients import GradientNoise
+from distillation.mnist.nets import Ensemble, Net, Student
+
+PROFILES = ("smoke", "quick", "paper")
+
+
+def results_folder(profile: str) -> Path:
+    """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
+    return Path(os.environ.get("DISTILLATION_RESULTS") or REPOSITORY / "results") / profile
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes and seeds of sections 2 and 3.
+
+    teacher, half_teacher: how the large nets are trained; headline: the plain and distilled nets of the paper's table
+    and the students without 3s; student: those of every sweep; short: those of the sweep over learning rates;
+    few_digits: the students that see few of the digits, which a higher learning rate makes unstable.  hard_weight: that
+    of every student unless it is swept.  cheap_seeds: those of the narrowest students, of halves of the training set
+    and of gradients, which are cheap and vary much beside the differences in question.
+    """
+
+    name: str
+    dataset: str
+    teacher_hidden: tuple[int, ...]
+    student_hidden: tuple[int, ...]
+    widths: tuple[int, ...]
+    temperatures: tuple[float, ...]
+    hard_weights: tuple[float, ...]
+    mixed_weights: tuple[float, ...]
+    sizes: tuple[int, ...]
+    learning_rates: tuple[float, ...]
+    kept: tuple[int, ...]
+    teacher: Optimisation
+    half_teacher: Optimisation
+    headline: Optimisation
+    student: Optimisation
+    short: Optimisation
+    few_digits: Optimisation
+    teacher_seeds: int
+    headline_seeds: int
+    seeds: int
+    cheap_seeds: int
+    ensemble_size: int
+    gradient_cases: int
+    temperature: float = 20.0
+    hard_weight: float = 0.0
+
+    @property
+    def results(self) -> Path:
+        """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
+        return results_folder(self.name)
+
+    def store(self, experiment: str) -> Store:
+        """Where the records of an experiment ("mnist" or "gradients") live."""
+        recipe = {"mnist": mnist.RECIPE, "gradients": gradients.RECIPE}[experiment]
+        return Store(self.results / "records" / experiment, recipe)
+
+
+PAPER = Profile(
+    name="paper",
+    dataset="mnist",
+    teacher_hidden=(1200, 1200),
+    student_hidden=(800, 800),
+    widths=(800, 300, 30),
+    temperatures=(1, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 20, 40),
+    hard_weights=(0, 0.05, 0.1, 0.5, 1),
+    mixed_weights=(0.1, 0.5),
+    sizes=(600, 6_000, 12_000, 30_000, 60_000),
+    learning_rates=tuple(0.0125 * 2**k for k in range(7)),
+    kept=(2, 3, 4, 5, 6, 7, 8, 9),
+    teacher=Optimisation(epochs=120, batch_size=256, max_norm=3.5, jitter=2),
+    half_teacher=Optimisation(epochs=40, batch_size=256, max_norm=3.5, jitter=2),
+    headline=Optimisation(epochs=40, batch_size=256, learning_rate=0.1),
+    student=Optimisation(epochs=10, batch_size=256, learning_rate=0.1),
+    short=Optimisation(epochs=3, batch_size=256),
+    few_digits=Optimisation(epochs=100, batch_size=256, learning_rate=0.05),
+    teacher_seeds=3,
+    headline_seeds=5,
+    seeds=3,
+    cheap_seeds=8,
+    ensemble_size=5,
+    gradient_cases=2_000,
+)
+
+QUICK = dataclasses.replace(
+    PAPER,
+    name="quick",
+    widths=(800, 30),
+    temperatures=(1, 3, 8, 20),
+    hard_weights=(0, 0.1, 1),
+    mixed_weights=(0.1,),
+    sizes=(600, 6_000, 60_000),
+    learning_rates=tuple(0.0125 * 8**k for k in range(3)),
+    kept=(2, 5, 9),
+    teacher=Optimisation(epochs=8, batch_size=256, max_norm=3.5, jitter=2),
+    half_teacher=Optimisation(epochs=6, batch_size=256, max_norm=3.5, jitter=2),
+    headline=Optimisation(epochs=6, batch_size=256, learning_rate=0.1),
+    student=Optimisation(epochs=2, batch_size=256, learning_rate=0.1),
+    short=Optimisation(epochs=1, batch_size=256),
+    few_digits=Optimisation(epochs=20, batch_size=256, learning_rate=0.05),
+    teacher_seeds=1,
+    headline_seeds=2,
+    seeds=2,
+    cheap_seeds=2,
+    ensemble_size=2,
+    gradient_cases=500,
+)
+
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    dataset="digits",
+    teacher_hidden=(64, 64),
+    student_hidden=(32, 32),
+    widths=(32, 8),
+    temperatures=(1, 4, 20),
+    hard_weights=(0, 0.5, 1),
+    sizes=(500, 6_485),
+    learning_rates=(0.1, 1.6, 25.6),
+    teacher=Optimisation(epochs=4, batch_size=128, max_norm=3.5, jitter=2),
+    half_teacher=Optimisation(epochs=4, batch_size=128, max_norm=3.5, jitter=2),
+    headline=Optimisation(epochs=4, batch_size=128, learning_rate=0.1),
+    student=Optimisation(epochs=2, batch_size=128, learning_rate=0.1),
+    short=Optimisation(epochs=1, batch_size=128),
+    few_digits=Optimisation(epochs=10, batch_size=128, learning_rate=0.05),
+    gradient_cases=100,
+)
+
+
+def known(name: str) -> str:
+    """The name, if a profile has it.  Raises ValueError for an unknown one."""
+    if name not in PROFILES:
+        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
+    return name
+
+
+def profile(name: str) -> Profile:
+    """The profile of that name; "quick" falls back to the embedded digits where MNIST is not to be had.
+
+    Raises ValueError for an unknown name.
+    """
+    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[known(name)]
+    if name == "quick" and mnist_files.find() != "mnist":
+        print("MNIST is not here and cannot be downloaded: scikit-learn's digits stand in for it.")
+        return dataclasses.replace(chosen, dataset="digits", sizes=SMOKE.sizes)
+    return chosen
+
+
+def teacher(profile: Profile, seed: int = 0, cases: str = "all") -> Net:
+    """The large net of section 3: dropout of 20 % of the inputs and half the hidden units, max-norm, jitter."""
+    optimisation = profile.half_teacher if "half" in cases else profile.teacher
+    return Net(profile.dataset, profile.teacher_hidden, 0.2, 0.5, cases, None, optimisation, seed)
+
+
+def net(profile: Profile, seed: int, **changes) -> Net:
+    """The small net trained on hard labels without regularisation."""
+    return Net(
+        **{"dataset": profile.dataset, "hidden": profile.student_hidden, "optimisation": profile.student, "seed": seed}
+        | changes
+    )
+
+
+def student(profile: Profile, seed: int, **changes) -> Student:
+    """A student of the teacher with the same seed (teachers are reused in turn)."""
+    defaults = {
+        "teacher": teacher(profile, seed % profile.teacher_seeds),
+        "hidden": profile.student_hidden,
+        "temperature": profile.temperature,
+        "hard_weight": profile.hard_weight,
+        "optimisation": profile.student,
+        "seed": seed,
+    }
+    return Student(**defaults | changes)
+
+
+def section3(profile: Profile) -> dict[str, list[Net | Student]]:
+    """The runs of notebook 02, by question."""
+    few, many, cheap = range(profile.seeds), range(profile.headline_seeds), range(profile.cheap_seeds)
+    shorts = [net(profile, seed) for seed in range(profile.ensemble_size)]
+    digits = range(10)
+    fit_teacher = teacher(profile, 0, "fit")
+    in_float32 = dataclasses.replace(profile.student, precision="float32")
+
+    def kept_by_chance(number: int, seed: int) -> tuple[int, ...]:
+        return tuple(sorted(np.random.default_rng(seed).permutation(10)[number:].tolist()))
+
+    def as_many_steps(number: int) -> Optimisation:
+        return dataclasses.replace(profile.few_digits, epochs=round(profile.student.epochs * 10 / number))
+
+    def leave_one_out(seed: int, mean: str) -> Ensemble:
+        return Ensemble(tuple(member for member in shorts if member.seed != seed), mean)
+
+    return {
+        "teacher": [teacher(profile, seed) for seed in range(profile.teacher_seeds)],
+        "plain": [net(profile, seed, optimisation=profile.headline) for seed in many],
+        "distilled": [student(profile, seed, optimisation=profile.headline) for seed in many],
+        "logits": [student(profile, seed, objective="logits") for seed in few],
+        "plain, short": shorts,
+        "distilled, short": [student(profile, seed) for seed in few],
+        "no 3s": [student(profile, seed, omit=(3,), optimisation=profile.headline) for seed in many],
+        "only 7s and 8s": [
+            student(profile, seed, omit=(0, 1, 2, 3, 4, 5, 6, 9), optimisation=profile.few_digits) for seed in many
+        ],
+        "temperature": [
+            student(profile, seed, hidden=(width, width), temperature=temperature)
+            for width in profile.widths
+            for temperature in profile.temperatures
+            for seed in (cheap if width < 100 else few)
+        ],
+        "hard weight, held out": [
+            student(profile, seed, teacher=fit_teacher, cases="fit", hard_weight=weight)
+            for weight in profile.hard_weights
+            for seed in few
+        ],
+        "hard weight": [student(profile, seed, hard_weight=weight) for weight in profile.hard_weights for seed in few],
+        "mixed labels": [
+            student(profile, seed, objective="mixed labels", hard_weight=weight)
+            for weight in profile.mixed_weights
+            for seed in few
+        ],
+        "half teacher": [teacher(profile, seed, "first half") for seed in cheap],
+        "unlabelled": [
+            student(profile, seed, teacher=teacher(profile, seed, "first half"), cases=cases)
+            for cases in ("second half", "first half")
+            for seed in cheap
+        ],
+        "ensemble": [
+            student(profile, seed, teacher=leave_one_out(seed, mean))
+            for mean in ("arithmetic", "geometric")
+            for seed in range(profile.ensemble_size)
+        ],
+        "float32": [net(profile, seed, optimisation=in_float32) for seed in few],
+        "one digit omitted": [student(profile, seed, omit=(digit,)) for digit in digits for seed in few],
+        "digits kept": [
+            student(profile, seed, omit=kept_by_chance(number, seed), optimisation=as_many_steps(number))
+            for number in profile.kept
+            for seed in few
+        ],
+    }
+
+
+def section2(profile: Profile) -> dict[str, list[Net | Student]]:
+    """The trained nets of notebook 01: data and learning rates under hard and soft targets.
+
+    A net on less data takes as many steps as one on all of it.
+    """
+    seeds = range(profile.seeds)
+    largest = max(profile.sizes)
+
+    def as_many_steps(size: int) -> Optimisation:
+        return dataclasses.replace(profile.student, epochs=round(profile.student.epochs * largest / size))
+
+    def at(rate: float) -> Optimisation:
+        return dataclasses.replace(profile.short, learning_rate=rate)
+
+    return {
+        "size": [
+            make(profile, seed, size=None if size == largest else size, optimisation=as_many_steps(size))
+            for make in (net, student)
+            for size in profile.sizes
+            for seed in seeds
+        ],
+        "learning rate": [
+            make(profile, seed, optimisation=at(rate))
+            for make in (net, student)
+            for rate in profile.learning_rates
+            for seed in seeds
+        ],
+    }
+
+
+def gradient_noise(profile: Profile) -> list[GradientNoise]:
+    """Gradients after one epoch of training on soft targets.
+
+    At a quarter of the students' learning rate: at the whole rate one epoch, with its short rise, leaves nets that
+    differ widely from seed to seed; at a quarter of it seeds end alike.
+    """
+    rate = profile.student.learning_rate / 4
+    one_epoch = dataclasses.replace(profile.student, epochs=1, learning_rate=rate)
+    return [
+        GradientNoise(student(profile, seed, optimisation=one_epoch), cases=profile.gradient_cases, seed=seed)
+        for seed in range(profile.cheap_seeds)
+    ]

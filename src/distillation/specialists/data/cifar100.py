@@ -1,0 +1,123 @@
+"""CIFAR-100 (Krizhevsky, 2009), binary version: small colour pictures of 100 classes in 20 superclasses."""
+
+import hashlib
+import lzma
+import os
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distillation.core.data import DataError, Pictures, data_folder, fetch
+
+MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
+ARCHIVE = "cifar-100-binary.tar.gz"
+ARCHIVE_MD5 = "03b5dce01913d631647c71ecec9e9cb8"
+ROW = 3074  # bytes: superclass, class, then 32x32 red, green and blue values
+# file: (SHA-256 over its rows' sorted SHA-256 digests, rows)
+FILES = {
+    "train.bin": ("7077d87fc363f92dbf1245f13ba80561d7b33a96c79ad57168d49dc172aaa92b", 50_000),
+    "test.bin": ("96adb3db8da7632dbb350559a17b9f585fab5b17675de5fc8f6761384196b294", 10_000),
+}
+# file: (SHA-256 of its names, one per line, without a last line's end; names)
+NAMES = {
+    "fine_label_names.txt": ("fbe8ad23bbaf24969898a386833b49c3aaf6ad1119d43f7b41cdea1b3416d578", 100),
+    "coarse_label_names.txt": ("9b48b836d98e8782057bb6a4da0d4030fe828e2b156b81fa835fda91b5276930", 20),
+}
+REMEDY = "Delete the archive and run again, or set DISTILLATION_DATA to a folder with a whole copy."
+
+
+def find() -> str:
+    """The name of the data set to use: "cifar-100" if its archive is there or can be downloaded, else "glyphs"."""
+    try:
+        _archive()
+    except DataError:
+        return "glyphs"
+    return "cifar-100"
+
+
+def load() -> Pictures:
+    """50,000 training and 10,000 test pictures, (3, 32, 32), from $DISTILLATION_DATA, data/ or the mirror.
+
+    The rows come in the order of their digests, whatever the archive's, so that seeds and splits mean the same pictures
+    everywhere.  Some pictures occur more than once, also across training and test; they are left as they are.  Raises
+    DataError, naming the archive, the file and the remedy, for anything but the published content.
+    """
+    files = read_archive(_archive())
+    train, test = (read_rows(files, name, *FILES[name]) for name in FILES)
+    class_names, superclass_names = (read_names(files, name, *NAMES[name]) for name in NAMES)
+    superclasses = superclasses_of(train)
+    return Pictures(
+        "cifar-100", *_split(train), *_split(test), class_names, tuple(superclasses.tolist()), superclass_names
+    )
+
+
+def read_archive(path: Path) -> dict[str, bytes]:
+    """The four files that are needed, by name, read in memory from a tar archive however it was packed."""
+    wanted, found = {*FILES, *NAMES}, {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name).name
+                if member.isfile() and name in wanted:
+                    found[name] = archive.extractfile(member).read()
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        reason = str(error).split("\n")[0].rstrip(":")  # others follow for each kind of compression
+        raise DataError(f"{_shown(path)} is truncated or damaged ({reason}). {REMEDY}") from None
+    if missing := sorted(wanted - set(found)):
+        raise DataError(f"{_shown(path)} lacks {', '.join(missing)}. {REMEDY}")
+    return found
+
+
+def read_rows(files: dict[str, bytes], name: str, digest: str, number: int) -> Tensor:
+    """A file's rows, (number, 3074) uint8, in the order of their SHA-256 digests.  Raises DataError."""
+    content = files[name]
+    if len(content) != number * ROW:
+        rows = len(content) / ROW
+        raise DataError(f"CIFAR-100's {name} has {rows:,.1f} rows instead of {number:,}. {REMEDY}")
+    digests = [hashlib.sha256(content[start : start + ROW]).digest() for start in range(0, len(content), ROW)]
+    order = sorted(range(number), key=digests.__getitem__)
+    if hashlib.sha256(b"".join(digests[row] for row in order)).hexdigest() != digest:
+        raise DataError(f"CIFAR-100's {name} does not hold the rows as published (its digest differs). {REMEDY}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(number, ROW)[order])
+
+
+def read_names(files: dict[str, bytes], name: str, digest: str, number: int) -> tuple[str, ...]:
+    """The names in a file, one per line.  Raises DataError unless they are the published ones."""
+    names = files[name].split()
+    if hashlib.sha256(b"\n".join(names)).hexdigest() != digest:
+        raise DataError(f"CIFAR-100's {name} holds {len(names)} names, but not the {number} as published. {REMEDY}")
+    return tuple(each.decode("ascii") for each in names)
+
+
+def superclasses_of(rows: Tensor) -> Tensor:
+    """The superclass of each class, (classes,) int64.  Raises DataError where one class has two."""
+    coarse, fine = rows[:, 0].long(), rows[:, 1].long()
+    found = torch.zeros(int(fine.max()) + 1, dtype=torch.int64).scatter(0, fine, coarse)
+    if (found[fine] != coarse).any():
+        raise DataError(f"CIFAR-100's labels put one class into two superclasses. {REMEDY}")
+    return found
+
+
+def _split(rows: Tensor) -> tuple[Tensor, Tensor]:
+    return rows[:, 2:].reshape(-1, 3, 32, 32), rows[:, 1].long()
+
+
+def _shown(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _archive() -> Path:
+    folder = data_folder() / "cifar-100"
+    for path in (folder / ARCHIVE, (folder / ARCHIVE).with_suffix(".xz")):
+        if path.exists():
+            return path
+    if os.environ.get("DISTILLATION_OFFLINE"):
+        raise DataError(
+            f"cifar-100/{ARCHIVE} is missing and DISTILLATION_OFFLINE forbids downloads: unset it, or set "
+            "DISTILLATION_DATA to a folder with the archive."
+        )
+    return fetch(ARCHIVE, MIRRORS, f"md5:{ARCHIVE_MD5}", folder)

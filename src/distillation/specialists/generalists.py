@@ -1,0 +1,228 @@
+"""Section 5: the generalist, a convnet that knows all classes, and the pictures that all of sections 5 to 8 share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distillation.core.data import Pictures
+from distillation.core.models import residual_net
+from distillation.core.store import Store
+from distillation.core.training import Optimisation, device, logits_of, train
+from distillation.specialists.data import cifar100, glyphs
+
+# Raise this number whenever the code would give other results: records of other recipes are never shown.
+RECIPE = 1
+HELD_OUT = 10  # one training picture in so many is held out for every choice
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which pictures: name "cifar-100" or "glyphs"; the first `classes` of them; the first `cases` fitted ones.
+
+    glyphs: so many training pictures are drawn, a tenth of them held out.
+    """
+
+    name: str = "cifar-100"
+    classes: int = 100
+    cases: int = 45_000
+    test: int = 10_000
+
+
+@dataclass(frozen=True)
+class Generalist:
+    """A residual net trained on the hard labels of all classes.
+
+    optimisation.jitter: pixels by which pictures are shifted; mirror: half of them are mirrored, too.
+    """
+
+    data: Data = Data()
+    widths: tuple[int, ...] = (64, 128, 256)
+    optimisation: Optimisation = Optimisation(epochs=25, batch_size=128, learning_rate=0.1, jitter=4)
+    weight_decay: float = 5e-4
+    mirror: bool = True
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """The pictures with the training cases divided: fit and held_out (cases,) are indices into the training set."""
+
+    pictures: Pictures
+    fit: Tensor
+    held_out: Tensor
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.pictures.class_names)
+
+    @property
+    def fit_labels(self) -> Tensor:
+        """The labels of the fitted cases."""
+        return self.pictures.train_labels[self.fit]
+
+    @property
+    def held_out_labels(self) -> Tensor:
+        """The labels of the held-out cases."""
+        return self.pictures.train_labels[self.held_out]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Pictures of which batches are gathered, shifted and mirrored at random.
+
+    padded: (cases, 1, height, width, channels) uint8 with a margin of `shift` zeros on every side, or (cases, 2, ...)
+    with their mirror images.
+    """
+
+    padded: Tensor
+    shift: int
+
+    @classmethod
+    def of(cls, pictures: Tensor, shift: int = 0, mirror: bool = False) -> "Batches":
+        """Of pictures (cases, channels, height, width) uint8, shifted by up to so many pixels in either direction."""
+        padded = F.pad(pictures, (shift,) * 4)
+        both = torch.stack([padded, padded.flip(-1)] if mirror else [padded], 1)
+        return cls(both.permute(0, 1, 3, 4, 2).contiguous(), shift)  # channels last, as the convolutions want them
+
+    def __len__(self) -> int:
+        return len(self.padded)
+
+    def gatherer(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """A function from case indices to a batch (len(indices), channels, height, width), about -2 to 2.
+
+        Shift and mirror image are one gather from a view of the padded pictures.
+        """
+        height, width = (side - 2 * self.shift for side in self.padded.shape[2:4])
+        windows = self.padded.to(device).unfold(2, height, 1).unfold(3, width, 1)
+
+        def gather(index: Tensor) -> Tensor:
+            mirrored = torch.randint(windows.shape[1], (len(index),), device=index.device)
+            shifts = torch.randint(windows.shape[2], (2, len(index)), device=index.device)
+            chosen = windows[index, mirrored, shifts[0], shifts[1]]
+            return chosen.to(dtype).sub_(127.5).div_(64).contiguous(memory_format=torch.channels_last)
+
+        return gather
+
+
+@lru_cache(maxsize=2)
+def load(data: Data) -> Split:
+    """The pictures of a configuration, read once per process.  Raises ValueError for an unknown name."""
+    if data.name == "glyphs":
+        drawn = data.cases + data.cases // (HELD_OUT - 1)
+        pictures = glyphs.load(classes=data.classes, train=drawn, test=data.test)
+    elif data.name == "cifar-100":
+        pictures = first_classes(cifar100.load(), data.classes)
+    else:
+        raise ValueError(f"Unknown data set {data.name!r}: use 'cifar-100' or 'glyphs'.")
+    order = torch.randperm(len(pictures.train_labels), generator=torch.Generator().manual_seed(0))
+    fitted = len(order) - len(order) // HELD_OUT
+    if not 0 < data.cases <= fitted:
+        raise ValueError(f"There are {fitted:,} pictures to fit, not {data.cases:,}.")
+    return Split(pictures, order[: data.cases], order[fitted:])
+
+
+def first_classes(pictures: Pictures, number: int) -> Pictures:
+    """Only so many classes, superclass by superclass, with their pictures.  Raises ValueError for too many."""
+    if number > len(pictures.class_names):
+        raise ValueError(f"{pictures.name} has {len(pictures.class_names)} classes, not {number}.")
+    if number == len(pictures.class_names):
+        return pictures
+    ordered = sorted(range(len(pictures.class_names)), key=lambda c: (pictures.superclasses[c], c))
+    kept = torch.tensor(sorted(ordered[:number]))
+    position = torch.full((len(pictures.class_names),), -1)
+    position[kept] = torch.arange(len(kept))
+    chosen = {}
+    for part in ("train", "test"):
+        labels = position[getattr(pictures, f"{part}_labels")]
+        chosen |= {f"{part}_images": getattr(pictures, f"{part}_images")[labels >= 0]}
+        chosen |= {f"{part}_labels": labels[labels >= 0]}
+    return Pictures(
+        name=pictures.name,
+        **chosen,
+        class_names=tuple(pictures.class_names[c] for c in kept),
+        superclasses=tuple(pictures.superclasses[c] for c in kept),
+        superclass_names=pictures.superclass_names,
+    )
+
+
+def run(config: Generalist, store: Store) -> dict:
+    """Train and evaluate a generalist; return {"metrics": {...}, "history": [...]}.
+
+    Metrics: accuracy (test), held_out_accuracy and fit_accuracy in percent, parameters and pictures_seen.  Weights, and
+    the logits of the fitted, held-out and test pictures, are written beside the record.
+    """
+    split = load(config.data)
+    torch.manual_seed(config.seed)
+    model = build(config, split)
+    labels = split.pictures.train_labels.to(device())
+    history = train(
+        model,
+        training_batches(config.data, config.optimisation.jitter, config.mirror),
+        lambda logits, index: F.cross_entropy(logits, labels[index]),
+        config.optimisation,
+        weight_decay=config.weight_decay,
+        order=lambda: split.fit[torch.randperm(len(split.fit))],
+        checkpoint=store.checkpoint(config),
+    )
+    logits = logits_on(model, split)
+    store.write_tensors(config, weights(model) | logits)
+    metrics = accuracies(logits, split) | {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "cases": len(split.fit),
+        "pictures_seen": len(history) * len(split.fit),
+    }
+    return {"metrics": metrics, "history": history}
+
+
+def build(config: Generalist, split: Split) -> nn.Sequential:
+    """The untrained net of a configuration."""
+    return residual_net(split.pictures.train_images.shape[1], config.widths, split.classes)
+
+
+def restore(config: Generalist, store: Store) -> nn.Sequential:
+    """The trained net of a finished run."""
+    model = build(config, load(config.data))
+    saved = store.tensors(config)
+    model.load_state_dict({name: saved[f"weights.{name}"] for name in model.state_dict()})
+    return model
+
+
+@lru_cache(maxsize=1)
+def training_batches(data: Data, shift: int, mirror: bool) -> Batches:
+    """All training pictures of a configuration, held-out ones too, built once per process."""
+    return Batches.of(load(data).pictures.train_images, shift, mirror)
+
+
+def logits_on(
+    model: nn.Module, split: Split, parts: tuple[str, ...] = ("fit", "held_out", "test")
+) -> dict[str, Tensor]:
+    """The logits (cases, outputs) of the fitted, held-out and test pictures, by name."""
+    images = {
+        "fit": lambda: split.pictures.train_images[split.fit],
+        "held_out": lambda: split.pictures.train_images[split.held_out],
+        "test": lambda: split.pictures.test_images,
+    }
+    return {part: logits_of(model, Batches.of(images[part]()), precision="bf16") for part in parts}
+
+
+def accuracies(logits: dict[str, Tensor], split: Split) -> dict:
+    """Top-1 accuracy in percent, by part."""
+    labels = {"fit": split.fit_labels, "held_out": split.held_out_labels, "test": split.pictures.test_labels}
+    names = {"fit": "fit_accuracy", "held_out": "held_out_accuracy", "test": "accuracy"}
+    return {names[part]: percent_right(found.argmax(1), labels[part]) for part, found in logits.items()}
+
+
+def percent_right(predicted: Tensor, labels: Tensor) -> float:
+    """Accuracy in percent."""
+    return 100 * (predicted == labels).double().mean().item()
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """A model's state as named tensors to be stored."""
+    return {f"weights.{name}": value.cpu() for name, value in model.state_dict().items()}

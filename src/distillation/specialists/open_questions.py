@@ -1,0 +1,243 @@
+"""Sections 7 and 8: a mixture of experts, and the generalist and its specialists distilled back into one net.
+
+(Section 6.1's specialists with a full softmax are in `experiments.specialists`.)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distillation.core import objectives
+from distillation.core.models import MixtureOfExperts, residual_net
+from distillation.core.store import Store
+from distillation.core.sweep import sweep
+from distillation.core.training import Optimisation, device, logits_of, train
+from distillation.specialists import generalists
+from distillation.specialists import inference as specialists
+from distillation.specialists.generalists import Data, Generalist, Split, accuracies, load, logits_on, training_batches
+from distillation.specialists.inference import Answer
+from distillation.specialists.nets import (
+    Combination,
+    generalist_store,
+    prepare,
+    restore,
+    special_share,
+    specialist_store,
+    subsets_of,
+)
+from distillation.specialists.nets import run as train_specialist
+
+# Raise this number whenever the code would give other results: records of other recipes are never shown.
+RECIPE = 1
+UNLABELLED = -100  # as the label of a held-out picture: cross_entropy passes it over
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of experts: nets like the generalist, and a softmax gate, a small net of its own, trained jointly.
+
+    start: of the experts' weights, a finished generalist, or None: random, each its own.
+    """
+
+    data: Data = Data()
+    widths: tuple[int, ...] = (64, 128, 256)
+    experts: int = 5
+    gate_widths: tuple[int, ...] = (16, 32, 64)
+    start: Generalist | None = None
+    optimisation: Optimisation = Optimisation(epochs=6, batch_size=128, learning_rate=0.1, jitter=4)
+    weight_decay: float = 5e-4
+    mirror: bool = True
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """The q of section 5.4 for the training pictures, fitted and held-out; n = 0: the generalist's own p."""
+
+    combination: Combination
+    n: int = 1
+    threads: int = 1
+
+    @property
+    def generalist(self) -> Generalist:
+        """That of the combination."""
+        return self.combination.assignment.generalist
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A net like the generalist, trained from nothing on soft targets.
+
+    targets: None for hard targets alone.  hard_weight: of the hard targets beside soft ones (by default half as heavy
+    as these, as in section 4).  held_out: the transfer set is the held-out pictures, too (soft targets need no labels,
+    and the generalist was not trained on these).  continued: it starts as the generalist.
+    """
+
+    generalist: Generalist
+    targets: SoftTargets | None = None
+    temperature: float = 1.0
+    hard_weight: float = 1 / 3
+    held_out: bool = False
+    continued: bool = False
+    optimisation: Optimisation = Optimisation(epochs=25, batch_size=128, learning_rate=0.1, jitter=4)
+    weight_decay: float = 5e-4
+    seed: int = 0
+    threads: int = 1
+
+
+Config = Mixture | SoftTargets | Distilled
+
+
+def run(config: Config, store: Store) -> dict:
+    """Train a mixture, compute soft targets, or distil: {"metrics": {...}, "history": [...]}."""
+    if isinstance(config, SoftTargets):
+        return _soft_targets(config, store)
+    return _mix(config, store) if isinstance(config, Mixture) else _distil(config, store)
+
+
+def run_all(configs: list[Config], store: Store, *, name: str) -> list[dict]:
+    """Sweep configurations; soft targets first, and again where they are missing on this disk."""
+    missing = [config for config in configs if not store.has(config)]
+    targets = [config.targets for config in missing if isinstance(config, Distilled) and config.targets]
+    absent = [target for target in targets if not store.tensors_path(target).exists()]
+    beside = specialist_store(store)
+    for combination in dict.fromkeys(target.combination for target in absent if target.n > 0):
+        prepare([combination.assignment], beside, name=name)
+        sweep(train_specialist, combination.members(beside), beside, name=f"{name}: specialists", needs_tensors=True)
+    starts = [getattr(c, "start", None) or getattr(c, "generalist", None) for c in missing]
+    nets = [net for net in starts if net] + [target.generalist for target in absent]
+    sweep(generalists.run, nets, generalist_store(store), name=f"{name}: generalists", needs_tensors=True)
+    sweep(run, targets, store, name=f"{name}: soft targets", needs_tensors=True)
+    return sweep(run, configs, store, name=name)
+
+
+def _mix(config: Mixture, store: Store) -> dict:
+    split = load(config.data)
+    torch.manual_seed(config.seed)
+    model = build_mixture(config, split, store)
+    labels = split.pictures.train_labels.to(device())
+    history = train(
+        model,
+        training_batches(config.data, config.optimisation.jitter, config.mirror),
+        # The mixture's outputs are log-probabilities, which are their own log-softmax.
+        lambda log_probabilities, index: F.cross_entropy(log_probabilities, labels[index]),
+        config.optimisation,
+        weight_decay=config.weight_decay,
+        order=lambda: split.fit[torch.randperm(len(split.fit))],
+        checkpoint=store.checkpoint(config),
+    )
+    gate = logits_of(model.gate, generalists.Batches.of(split.pictures.test_images), precision="bf16").softmax(1)
+    seen = config.optimisation.epochs * len(split.fit)
+    metrics = accuracies(logits_on(model, split), split) | {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "pictures_seen": seen,
+        "expert_passes": seen * config.experts,
+        "gate_mean": gate.mean(0).tolist(),
+        "gate_perplexity": torch.special.entr(gate).sum(1).mean().exp().item(),
+    }
+    return {"metrics": metrics, "history": history}
+
+
+def build_mixture(config: Mixture, split: Split, store: Store) -> MixtureOfExperts:
+    """The mixture before training."""
+    channels = split.pictures.train_images.shape[1]
+    gate = residual_net(channels, config.gate_widths, config.experts)
+    if config.start is None:
+        experts = [residual_net(channels, config.widths, split.classes) for _ in range(config.experts)]
+    else:
+        experts = [generalists.restore(config.start, generalist_store(store)) for _ in range(config.experts)]
+    return MixtureOfExperts(experts, gate)
+
+
+def _soft_targets(config: SoftTargets, store: Store) -> dict:
+    split = load(config.generalist.data)
+    logits = generalist_store(store).tensors(config.generalist)
+    found = {}
+    for part, cases in (("fit", split.fit), ("held_out", split.held_out)):
+        q = logits[part].double().softmax(1)
+        if config.n > 0:
+            q = combined_on(config, logits[part], split.pictures.train_images[cases], split, store)
+        found[part] = objectives.check_soft_targets(q.float())
+    labels = {"fit": split.fit_labels, "held_out": split.held_out_labels}
+    metrics = {
+        name: value
+        for part, q in found.items()
+        for name, value in (
+            (f"{part}_accuracy", generalists.percent_right(q.argmax(1), labels[part])),
+            (f"{part}_entropy", torch.special.entr(q).sum(1).mean().item()),
+        )
+    }
+    store.write_tensors(config, found)
+    return {"metrics": metrics, "history": []}
+
+
+def combined_on(config: SoftTargets, generalist: Tensor, pictures: Tensor, split: Split, store: Store) -> Tensor:
+    """The q (cases, classes) of section 5.4 for pictures; each specialist looks only at those where it is active."""
+    beside = specialist_store(store)
+    members = config.combination.members(beside)
+    subsets = subsets_of(config.combination.assignment, beside)
+    active = specialists.active(generalist, subsets, config.n)
+    answers = []
+    for number, (member, subset) in enumerate(zip(members, subsets, strict=True)):
+        model = restore(member, beside).to(device())
+        log_p = torch.zeros(len(pictures), len(subset) + 1, dtype=torch.float64)
+        chosen = active[:, number]
+        if chosen.any():
+            logits = logits_of(model, generalists.Batches.of(pictures[chosen]), precision="bf16")
+            log_p[chosen] = specialists.corrected(logits, special_share(subset, split))
+        answers.append(Answer(subset, log_p))
+    chunks = torch.arange(len(pictures)).split(5_000)
+    return torch.cat(
+        [
+            specialists.combine(
+                generalist[chunk],
+                [Answer(answer.subset, answer.log_probabilities[chunk]) for answer in answers],
+                active[chunk],
+                tolerance=1e-4,
+            )
+            for chunk in chunks
+        ]
+    )
+
+
+def _distil(config: Distilled, store: Store) -> dict:
+    split = load(config.generalist.data)
+    torch.manual_seed(config.seed)
+    start = config.generalist
+    model = generalists.restore(start, generalist_store(store)) if config.continued else generalists.build(start, split)
+    cases = torch.cat([split.fit, split.held_out]) if config.held_out else split.fit
+    history = train(
+        model,
+        training_batches(config.generalist.data, config.optimisation.jitter, config.generalist.mirror),
+        loss_of(config, split, store),
+        config.optimisation,
+        weight_decay=config.weight_decay,
+        order=lambda: cases[torch.randperm(len(cases))],
+        checkpoint=store.checkpoint(config),
+    )
+    parts = ("test",) if config.held_out else ("held_out", "test")
+    metrics = accuracies(logits_on(model, split, parts), split)
+    return {"metrics": metrics | {"pictures_seen": config.optimisation.epochs * len(cases)}, "history": history}
+
+
+def loss_of(config: Distilled, split: Split, store: Store) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss over (logits, training indices).  Raises ValueError for held-out pictures with hard targets alone."""
+    labels = split.pictures.train_labels.clone()
+    labels[split.held_out] = UNLABELLED
+    labels = labels.to(device())
+    if config.targets is None:
+        if config.held_out:
+            raise ValueError("Held-out pictures have no hard targets to train on: give soft targets.")
+        return lambda logits, index: F.cross_entropy(logits, labels[index])
+    found = store.tensors(config.targets)
+    soft = torch.zeros(len(labels), split.classes)
+    for part, cases in (("fit", split.fit), ("held_out", split.held_out)):
+        soft[cases] = objectives.soften(found[part].clamp(min=1e-12).log(), config.temperature)
+    soft = soft.to(device())
+    return lambda logits, index: objectives.distillation_loss(
+        logits, soft[index], labels[index], temperature=config.temperature, hard_weight=config.hard_weight
+    )

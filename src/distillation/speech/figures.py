@@ -1,0 +1,85 @@
+"""The figures of notebook 03 that show an utterance: its spectrogram, aligned phones and posteriors."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from distillation.speech.examples import Example, SpeechExamples
+from distillation.speech.recogniser.filterbanks import SHIFT_MS
+
+TITLES = {"baseline": "baseline", "ensemble": "ensemble", "distilled": "distilled"}
+
+
+def utterance_figure(example: Example, examples: SpeechExamples) -> Figure:
+    """Filterbanks of an utterance with the phones of the alignment, and under it each system's phone posteriors."""
+    aligned = examples.phone_of[example.labels].numpy()
+    shown = list(dict.fromkeys(aligned.tolist()))
+    figure, panels = plt.subplots(
+        1 + len(TITLES), 1, figsize=(7.2, 6.4), sharex=True, height_ratios=[1.5, *[1] * len(TITLES)]
+    )
+    seconds = len(aligned) * SHIFT_MS / 1000
+    features = example.features.float().numpy().T
+    panels[0].imshow(features, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, len(features)))
+    panels[0].set(ylabel="mel band", title=f"“{example.words.lower()}”, speaker {example.speaker}")
+    _phone_labels(panels[0], aligned, examples.phones, len(features))
+    for axes, (system, title) in zip(panels[1:], TITLES.items(), strict=True):
+        found = example.posteriors[system].float().numpy()[:, shown]
+        picture = axes.imshow(
+            found.T,
+            aspect="auto",
+            cmap="cividis",
+            vmin=0,
+            vmax=1,
+            extent=(0, seconds, len(shown), 0),
+            interpolation="nearest",
+        )
+        axes.set_yticks(np.arange(len(shown)) + 0.5, [examples.phones[phone] for phone in shown], fontsize=6)
+        axes.set_ylabel(title)
+        axes.grid(False)
+    panels[0].grid(False)
+    panels[-1].set_xlabel("seconds")
+    figure.colorbar(picture, ax=panels[1:], label="probability of the phone", shrink=0.8)
+    return figure
+
+
+def confusion_figure(examples: SpeechExamples, system: str) -> Figure:
+    """Phones of a system's most probable states against those of the alignment, in percent of each row."""
+    counts = examples.confusions[system].numpy()
+    share = 100 * counts / counts.sum(1, keepdims=True).clip(1)
+    figure, axes = plt.subplots(figsize=(6.4, 5.4))
+    sns.heatmap(
+        share,
+        xticklabels=examples.phones,
+        yticklabels=examples.phones,
+        cmap="cividis",
+        norm=PowerNorm(0.5, 0, 100),  # by the square root, in which rare confusions can be seen
+        ax=axes,
+        square=True,
+        cbar_kws={"label": "% of the phone's test frames", "ticks": [0, 1, 5, 10, 20, 40, 60, 80, 100], "shrink": 0.9},
+    )
+    axes.tick_params(labelsize=6)
+    axes.set(xlabel=f"phone of the {TITLES[system]} model's most probable state", ylabel="phone of the alignment")
+    return figure
+
+
+def _phone_labels(axes: Axes, aligned: np.ndarray, phones: tuple[str, ...], top: int) -> None:
+    starts = [0, *(np.flatnonzero(np.diff(aligned)) + 1).tolist(), len(aligned)]
+    for start, end in itertools.pairwise(starts):
+        axes.axvline(start * SHIFT_MS / 1000, color="white", linewidth=0.5)
+        middle = (start + end) / 2 * SHIFT_MS / 1000
+        axes.text(middle, top * 0.94, phones[aligned[start]], color="white", fontsize=6, ha="center", va="top")
+
+
+def worst_confusions(examples: SpeechExamples, system: str, number: int) -> str:
+    """The pairs of phones, silence aside, that cost most test frames, as "M for N (31 frames), ..."."""
+    counts = examples.confusions[system].clone()
+    counts.fill_diagonal_(0)
+    counts[-1], counts[:, -1] = 0, 0  # silence is the last phone
+    worst = counts.flatten().argsort(descending=True, stable=True)[:number].tolist()
+    pairs = [divmod(cell, len(examples.phones)) for cell in worst]
+    return ", ".join(f"{examples.phones[b]} for {examples.phones[a]} ({counts[a, b]:,} frames)" for a, b in pairs)

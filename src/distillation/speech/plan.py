@@ -1,0 +1,260 @@
+"""Which runs each question of sections 4 and 6 needs, at each profile."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from distillation.core.store import Store
+from distillation.core.training import Optimisation
+from distillation.mnist.plan import known, results_folder
+from distillation.speech import alignment
+from distillation.speech import nets as speech
+from distillation.speech.alignment import Alignment
+from distillation.speech.data import an4
+from distillation.speech.nets import AcousticModel, Config, Ensemble, Student, Transfer
+from distillation.speech.recogniser.flat_start import Rounds
+
+REGULARISED = 0.2  # the dropout of the regularised baselines
+
+
+@dataclass(frozen=True)
+class SpeechProfile:
+    """Sizes and seeds of sections 4 and 6.
+
+    member: how the baselines are trained, which are the ensemble's members too; regularised: those with dropout;
+    longer: students on the members' speech, and nets on hard targets for as many steps; more_speech: the students of
+    the paper's table, on a larger transfer set; student: the students of every sweep. resampled: members on resampled
+    speech. small: hidden layers of the small student. sizes: hidden layers and training of the other nets. shares: of
+    the training utterances, and how nets are trained on them; the first two also with the hard term. evaluate_every:
+    epochs between evaluations of these. subsets: random draws of each share. headline_seeds: students of the table, and
+    those on the members' speech with their controls; seeds: of all else. headline_weight: of the hard targets of the
+    longer students, chosen on development. speeds: at which the larger transfer set repeats the training utterances.
+    """
+
+    name: str
+    alignment: Alignment
+    hidden: tuple[int, ...]
+    member: Optimisation
+    regularised: Optimisation
+    longer: Optimisation
+    student: Optimisation
+    more_speech: Optimisation
+    ensemble_size: int
+    resampled: int
+    headline_seeds: int
+    seeds: int
+    temperatures: tuple[float, ...]
+    hard_weights: tuple[float, ...]
+    small: tuple[int, ...]
+    sizes: tuple[tuple[tuple[int, ...], Optimisation], ...]
+    shares: tuple[tuple[float, Optimisation], ...]
+    evaluate_every: int
+    subsets: int
+    temperature: float = 2.0
+    hard_weight: float = 0.5
+    headline_weight: float = 1 / 3
+    speeds: tuple[float, ...] = (0.9, 1.1)
+
+    @property
+    def dataset(self) -> str:
+        """The corpus."""
+        return self.alignment.dataset
+
+    @property
+    def results(self) -> Path:
+        """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
+        return results_folder(self.name)
+
+    def store(self, experiment: str) -> Store:
+        """Where the records of an experiment ("alignment" or "speech") live."""
+        recipe = {"alignment": alignment.RECIPE, "speech": speech.RECIPE}[experiment]
+        return Store(self.results / "records" / experiment, recipe)
+
+
+def _epochs(number: int, batch_size: int = 512, learning_rate: float = 0.1) -> Optimisation:
+    return Optimisation(epochs=number, batch_size=batch_size, learning_rate=learning_rate)
+
+
+PAPER = SpeechProfile(
+    name="paper",
+    alignment=Alignment(),
+    hidden=(512,) * 4,
+    member=_epochs(6),
+    regularised=_epochs(10),
+    longer=_epochs(30),
+    student=_epochs(12),
+    more_speech=_epochs(20),
+    ensemble_size=10,
+    resampled=5,
+    headline_seeds=5,
+    seeds=3,
+    temperatures=(1, 2, 5, 10),
+    hard_weights=(0, 0.1, 1 / 3, 0.5),
+    small=(128,) * 4,
+    sizes=(
+        ((256,) * 4, _epochs(6)),
+        ((1024,) * 4, _epochs(6)),
+        ((512,) * 2, _epochs(6)),
+        ((512,) * 8, _epochs(6)),
+        ((2560,) * 8, _epochs(2, 1024)),
+    ),
+    shares=(
+        (0.03, _epochs(100, 256)),
+        (0.1, _epochs(50, 256)),
+        (0.01, _epochs(200, 256)),
+        (0.3, _epochs(25)),
+    ),
+    evaluate_every=5,
+    subsets=3,
+)
+
+QUICK = dataclasses.replace(
+    PAPER,
+    name="quick",
+    alignment=Alignment(
+        hidden=(256,) * 4,
+        rounds=Rounds(monophones=((1, 6), (4, 2)), triphones=((1, 1), (4, 1))),
+        optimisation=Optimisation(epochs=3, batch_size=1024),
+        folds=2,
+        network_rounds=1,
+    ),
+    hidden=(256,) * 4,
+    member=_epochs(4),
+    regularised=_epochs(4),
+    # In so few epochs the learning rate rises too fast for the paper profile's rate.
+    longer=_epochs(6, learning_rate=0.05),
+    student=_epochs(3, learning_rate=0.05),
+    more_speech=_epochs(2, learning_rate=0.05),
+    ensemble_size=3,
+    resampled=2,
+    headline_seeds=2,
+    seeds=2,
+    temperatures=(1, 2, 5),
+    hard_weights=(0, 0.5),
+    sizes=(((128,) * 4, _epochs(4)),),
+    shares=((0.03, _epochs(50, 256)), (0.1, _epochs(20, 256))),
+    subsets=2,
+)
+
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    alignment=Alignment(
+        dataset="synthetic speech",
+        leaves=150,
+        hidden=(64, 64),
+        rounds=Rounds(monophones=((1, 4),), triphones=((1, 1), (2, 1))),
+        optimisation=Optimisation(epochs=2, batch_size=256),
+        folds=2,
+        network_rounds=1,
+        threads=1,
+    ),
+    hidden=(64, 64),
+    member=_epochs(2, 256),
+    regularised=_epochs(2, 256),
+    longer=_epochs(4, 256),
+    student=_epochs(2, 256),
+    more_speech=_epochs(1, 256),
+    ensemble_size=2,
+    temperatures=(1, 2),
+    small=(32, 32),
+    sizes=(((32, 32, 32), _epochs(1, 256)),),
+    shares=((0.03, _epochs(6, 64)), (0.1, _epochs(4, 64))),
+    evaluate_every=2,
+)
+
+
+def speech_profile(name: str) -> SpeechProfile:
+    """The profile of that name; "quick" falls back to synthetic speech where AN4 is not to be had.
+
+    Raises ValueError for an unknown name.
+    """
+    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[known(name)]
+    if name == "quick" and an4.find() != "an4":
+        print("AN4 is not here and cannot be downloaded: synthetic speech stands in for it.")
+        stand_in = dataclasses.replace(chosen.alignment, dataset="synthetic speech", leaves=SMOKE.alignment.leaves)
+        return dataclasses.replace(chosen, alignment=stand_in)
+    return chosen
+
+
+def baseline(profile: SpeechProfile, seed: int = 0, **changes) -> AcousticModel:
+    """The acoustic model on hard targets."""
+    return AcousticModel(
+        profile.alignment, **{"hidden": profile.hidden, "optimisation": profile.member, "seed": seed} | changes
+    )
+
+
+def ensemble(profile: SpeechProfile, mean: str = "arithmetic", **changes) -> Ensemble:
+    """The ensemble of baselines."""
+    return Ensemble(baseline(profile, **changes), profile.ensemble_size, mean)
+
+
+def student(profile: SpeechProfile, seed: int, **changes) -> Student:
+    """A student of the ensemble, by default; its seed is none of the members', so it starts like none of them."""
+    defaults = {
+        "teacher": ensemble(profile),
+        "hidden": profile.hidden,
+        "temperature": profile.temperature,
+        "hard_weight": profile.hard_weight,
+        "optimisation": profile.student,
+    }
+    return Student(**defaults | {"seed": 100 + seed} | changes)
+
+
+def _halved(training: Optimisation) -> Optimisation:
+    """Half the learning rate, where the factor T**2 of the soft targets makes the full one diverge."""
+    return dataclasses.replace(training, learning_rate=training.learning_rate / 2)
+
+
+def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
+    """The runs of notebook 03, by question."""
+    seeds, many = range(profile.seeds), range(profile.headline_seeds)
+    on_samples = dataclasses.replace(ensemble(profile, resample=True), size=profile.resampled)
+    long = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
+    hard, small = {"optimisation": profile.longer}, {"optimisation": profile.student, "hidden": profile.small}
+    unlabelled = {"optimisation": profile.more_speech, "hard_weight": 0.0}
+    unlabelled |= {"teacher": Transfer(ensemble(profile), profile.speeds)}
+    regularised = {"hidden_dropout": REGULARISED, "optimisation": profile.regularised}
+    return {
+        "baseline": list(ensemble(profile).members),
+        "ensemble": [ensemble(profile), ensemble(profile, "geometric")],
+        "temperature": [
+            student(profile, seed, temperature=t, optimisation=_halved(profile.student) if t >= 5 else profile.student)
+            for t in profile.temperatures
+            for seed in seeds
+        ],
+        "hard weight": [student(profile, seed, hard_weight=w) for w in profile.hard_weights for seed in seeds],
+        "distilled": [student(profile, seed, **unlabelled) for seed in many],
+        "distilled, same speech": [student(profile, seed, **long) for seed in many],
+        "hard, longer": [baseline(profile, 100 + seed, **hard) for seed in many],
+        "regularised": [baseline(profile, 100 + seed, **regularised) for seed in seeds],
+        "small": [baseline(profile, 100 + seed, **small) for seed in seeds],
+        "small, briefly": [
+            baseline(profile, 100 + seed, hidden=profile.small, optimisation=profile.member) for seed in seeds
+        ],
+        "small, distilled": [student(profile, seed, **small) for seed in seeds],
+        "resampled members": list(on_samples.members),
+        "resampled": [on_samples],
+        "sizes": [baseline(profile, hidden=hidden, optimisation=training) for hidden, training in profile.sizes],
+    }
+
+
+def section6(profile: SpeechProfile) -> dict[str, list[Config]]:
+    """The runs of notebook 05, by question.  Draw n of a share has its soft targets from baseline n."""
+    subsets = range(profile.subsets)
+    hard, soft, both = [], [], []
+    for share, training in profile.shares:
+        for subset in subsets:
+            settings = {"share": share, "subset": subset, "optimisation": training}
+            settings |= {"evaluate_every": profile.evaluate_every}
+            hard.append(baseline(profile, 100 + subset, **settings))
+            settings |= {"teacher": baseline(profile, subset), "optimisation": _halved(training)}
+            soft.append(student(profile, subset, hard_weight=0.0, **settings))
+            both.append(student(profile, subset, **settings))
+    table5 = [share for share, _ in profile.shares[:2]]
+    return {
+        "full": [baseline(profile, subset) for subset in subsets],
+        "hard": hard,
+        "soft": soft,
+        "soft and hard": [config for config in both if config.share in table5],
+    }

@@ -1,0 +1,1 @@
+"""The speech recogniser: features, hidden Markov models, mixtures, decision trees and the search."""

@@ -1,0 +1,194 @@
+"""From state posteriors to words: a bigram language model, exact Viterbi over the word loop, word errors."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import jiwer
+import numba
+import numpy as np
+import pandas as pd
+
+from distillation.core.data import DataError
+from distillation.speech.recogniser.hmm import States
+
+Lexicon = dict[str, tuple[tuple[str, ...], ...]]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How scores are combined; chosen on the development split.
+
+    A path scores sum(log posterior - prior_scale * log prior) + language_model * log P(words) + insertion * words.
+    """
+
+    language_model: float = 8.0
+    insertion: float = 0.0
+    prior_scale: float = 1.0
+
+
+def grid(language_models: Sequence[float], insertions: Sequence[float], prior_scales: Sequence[float]) -> list[Weights]:
+    """All combinations."""
+    return [Weights(lm, word, prior) for prior in prior_scales for lm in language_models for word in insertions]
+
+
+def bigram(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """A Witten-Bell smoothed bigram model with natural logarithms.
+
+    Returns log P(word | history), (words + 1, words), and log P(end | history), (words + 1,); the last history is the
+    beginning of the sentence.  A history's probabilities, the end included, sum to one; none is zero.
+    """
+    index = {word: number for number, word in enumerate(vocabulary)}
+    size = len(vocabulary)  # the number of the end among words, and of the beginning among histories
+    pairs: Counter = Counter()
+    for sentence in sentences:
+        numbers = [size, *(index[word] for word in sentence), size]
+        pairs.update(pairwise(numbers))
+    counts = np.zeros((size + 1, size + 1))
+    for (history, word), number in pairs.items():
+        counts[history, word] = number
+    unigram = _witten_bell(counts.sum(0), np.full(size + 1, 1 / (size + 1)))
+    smoothed = np.log([_witten_bell(row, unigram) for row in counts])
+    return smoothed[:, :size], smoothed[:, size]
+
+
+def _witten_bell(counts: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    kinds = (counts > 0).sum()
+    return lower if kinds == 0 else (counts + kinds * lower) / (counts.sum() + kinds)
+
+
+@dataclass(frozen=True)
+class WordLoop:
+    """Every word of the lexicon after every other, in any pronunciation, with optional silence between.
+
+    emissions: (nodes,) the states of the pronunciations' phones, each followed by those of its own silence.  offsets:
+    (pronunciations + 1,) where each begins.  words: (pronunciations,) the word of each.  silence: its states.
+    log_words, log_end: of `bigram`.
+    """
+
+    vocabulary: tuple[str, ...]
+    emissions: np.ndarray
+    offsets: np.ndarray
+    words: np.ndarray
+    silence: np.ndarray
+    log_words: np.ndarray
+    log_end: np.ndarray
+
+
+def word_loop(lexicon: Lexicon, states: States, sentences: Sequence[Sequence[str]]) -> WordLoop:
+    """The word loop of a lexicon with a bigram model of the sentences."""
+    vocabulary = tuple(sorted(lexicon))
+    chains = [(number, states.of(phones)) for number, word in enumerate(vocabulary) for phones in lexicon[word]]
+    nodes = [(*chain, *states.silence) for _, chain in chains]
+    log_words, log_end = bigram(sentences, vocabulary)
+    return WordLoop(
+        vocabulary,
+        np.concatenate(nodes),
+        np.cumsum([0] + [len(node) for node in nodes]),
+        np.array([number for number, _ in chains]),
+        np.array(states.silence),
+        log_words.astype(np.float32),
+        log_end.astype(np.float32),
+    )
+
+
+def decode(
+    log_posteriors: np.ndarray, log_priors: np.ndarray, loop: WordLoop, weights: Weights
+) -> tuple[tuple[str, ...], float]:
+    """The words of the best path through the word loop, and its score.
+
+    log_posteriors: (frames, states) float32; log_priors: (states,).  The search is exact: nothing is pruned.  Raises
+    DataError for posteriors that are not finite, and ValueError where the numbers of states differ.
+    """
+    if log_posteriors.shape[1:] != log_priors.shape or log_priors.size <= loop.emissions.max():
+        raise ValueError(
+            f"Posteriors of {log_posteriors.shape[1]} and priors of {log_priors.size} states do not fit a word loop "
+            f"with states up to {loop.emissions.max()}."
+        )
+    if not np.isfinite(log_posteriors).all():
+        raise DataError("The posteriors hold NaN or infinity; a training run has diverged. Lower its learning rate.")
+    scores = (log_posteriors - weights.prior_scale * log_priors).astype(np.float32)
+    enter = (weights.language_model * loop.log_words + weights.insertion).astype(np.float32)
+    leave = (weights.language_model * loop.log_end).astype(np.float32)
+    found, score = _search(scores, loop.emissions, loop.offsets, loop.words, loop.silence, enter, leave)
+    return tuple(loop.vocabulary[number] for number in found), float(score)
+
+
+@numba.njit(cache=True, nogil=True)
+def _search(scores, emissions, offsets, words, silence, enter, leave):
+    """Token passing: each node holds its best score and the frame at which its word was entered.
+
+    enter: (histories, words); the last history is the beginning, whose silence is a chain of its own.  back[t, w] is
+    the history that word w, entered at frame t, came from, and entered[t, w] the frame at which that was entered.
+    """
+    nothing = np.float32(-np.inf)
+    frames, nodes, kinds, quiet = len(scores), len(emissions), enter.shape[1], len(silence)
+    score, before = np.full(nodes, nothing), np.full(nodes, nothing)
+    token, token_before = np.zeros(nodes, np.int32), np.zeros(nodes, np.int32)
+    opening = np.full(quiet, nothing)
+    exits, exit_token = np.full(kinds + 1, nothing), np.zeros(kinds + 1, np.int32)
+    entry, source = np.empty(kinds, np.float32), np.zeros(kinds, np.int32)
+    back, entered = np.zeros((frames, kinds), np.int32), np.zeros((frames, kinds), np.int32)
+    exits[kinds] = 0
+    for frame in range(frames):
+        entry[:] = nothing
+        for history in range(kinds + 1):
+            if exits[history] > nothing:
+                for word in range(kinds):  # plain selects in the innermost loops, which the compiler vectorises
+                    value = exits[history] + enter[history, word]
+                    better = value > entry[word]
+                    entry[word] = value if better else entry[word]
+                    source[word] = history if better else source[word]
+        back[frame] = source
+        entered[frame] = exit_token[source]
+        score, before = before, score
+        token, token_before = token_before, token
+        for node in range(1, nodes):
+            moves = before[node - 1] > before[node]
+            score[node] = before[node - 1] if moves else before[node]
+            token[node] = token_before[node - 1] if moves else token_before[node]
+        for chain in range(len(words)):
+            first = offsets[chain]
+            enters = entry[words[chain]] > before[first]
+            score[first] = entry[words[chain]] if enters else before[first]
+            token[first] = frame if enters else token_before[first]
+        for node in range(nodes):
+            score[node] += scores[frame, emissions[node]]
+        exits[:] = nothing
+        for chain in range(len(words)):
+            word, last = words[chain], offsets[chain + 1] - 1
+            for node in (last - quiet, last):
+                if score[node] > exits[word]:
+                    exits[word], exit_token[word] = score[node], token[node]
+        for state in range(quiet - 1, -1, -1):
+            arriving = opening[state - 1] if state > 0 else np.float32(0 if frame == 0 else -np.inf)
+            opening[state] = max(opening[state], arriving) + scores[frame, silence[state]]
+        exits[kinds] = opening[quiet - 1]
+    best, word = nothing, -1
+    for history in range(kinds + 1):
+        if exits[history] + leave[history] > best:
+            best, word = exits[history] + leave[history], history
+    found = []
+    frame = exit_token[word]
+    while 0 <= word < kinds:
+        found.append(word)
+        word, frame = back[frame, word], entered[frame, word]
+    return found[::-1], best
+
+
+def word_errors(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """Per utterance: words of the reference, substitutions, deletions, insertions and their sum, `errors` (jiwer)."""
+    rows = []
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        found = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+        counts = {name: getattr(found, name) for name in ("substitutions", "deletions", "insertions")}
+        rows.append({"words": len(reference)} | counts | {"errors": sum(counts.values())})
+    return pd.DataFrame(rows)
+
+
+def word_error_rate(errors: pd.DataFrame) -> float:
+    """Errors in percent of the words of the references."""
+    total = int(errors["words"].sum())
+    return 100 * int(errors["errors"].sum()) / total if total else math.nan

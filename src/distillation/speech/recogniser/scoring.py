@@ -1,0 +1,75 @@
+"""How a system is scored: frame accuracy against the frozen alignment, and word errors of the decoder."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from distillation.speech.recogniser import decoding
+from distillation.speech.recogniser.corpus import Corpus, Part
+from distillation.speech.recogniser.decoding import Weights, WordLoop
+from distillation.speech.recogniser.filterbanks import SHIFT_MS
+from distillation.speech.recogniser.hmm import States
+
+# Tried on the development split for every system alike.
+GRID = decoding.grid((6.0, 11.0, 18.0), (-75.0, -50.0, -25.0), (0.5, 1.0))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A frozen alignment: the states, and the label of every frame of each part, (frames,) int64."""
+
+    states: States
+    of: dict[str, Tensor]
+
+    def log_priors(self) -> Tensor:
+        """Logarithms of the states' shares of the training frames, (states,); one frame where there is none."""
+        counts = torch.bincount(self.of["train"], minlength=len(self.states)).clamp(min=1)
+        return (counts / len(self.of["train"])).log()
+
+
+def score(log_probabilities: dict[str, Tensor], speech: Corpus, labels: Labels) -> dict:
+    """Frame accuracy and word error rate on test, in percent, from log-posteriors (frames, states) of both parts.
+
+    The decoder's weights are those of `GRID` with the fewest word errors on development (the first of equals), and the
+    test set is decoded once, with these.  Also per test utterance: correct_frames and word_errors.
+    """
+    loop = word_loop_of(speech, labels)
+    held_out = log_probabilities["development"], speech["development"]
+    rates = [decoding.word_error_rate(_decode(*held_out, loop, labels, weights)) for weights in GRID]
+    chosen = int(np.argmin(rates))
+    started = time.monotonic()
+    errors = _decode(log_probabilities["test"], speech["test"], loop, labels, GRID[chosen])
+    seconds = time.monotonic() - started
+    correct = log_probabilities["test"].argmax(-1) == labels.of["test"]
+    return {
+        "frame_accuracy": 100 * correct.float().mean().item(),
+        "development_frame_accuracy": frame_accuracy(log_probabilities["development"], labels.of["development"]),
+        "wer": decoding.word_error_rate(errors),
+        "development_wer": rates[chosen],
+        "words": int(errors["words"].sum()),
+        **{name: int(errors[name].sum()) for name in ("substitutions", "deletions", "insertions")},
+        "decoder": vars(GRID[chosen]),
+        "real_time_factor": seconds / (len(correct) * SHIFT_MS / 1000),
+        "correct_frames": [int(correct[rows].sum()) for rows in speech["test"].slices()],
+        "word_errors": errors["errors"].tolist(),
+    }
+
+
+def _decode(log_probabilities: Tensor, part: Part, loop: WordLoop, labels: Labels, weights: Weights) -> pd.DataFrame:
+    log_priors = labels.log_priors().numpy()
+    found = [decoding.decode(log_probabilities[rows].numpy(), log_priors, loop, weights)[0] for rows in part.slices()]
+    return decoding.word_errors([utterance.words for utterance in part.utterances], found)
+
+
+def word_loop_of(speech: Corpus, labels: Labels) -> WordLoop:
+    """The word loop with a bigram model of the training transcripts."""
+    return decoding.word_loop(speech.lexicon, labels.states, [u.words for u in speech["train"].utterances])
+
+
+def frame_accuracy(log_probabilities: Tensor, labels: Tensor) -> float:
+    """Frames whose most probable state is the alignment's, in percent."""
+    return 100 * (log_probabilities.argmax(-1) == labels).float().mean().item()

@@ -1,0 +1,53 @@
+"""The table of hyper-parameters says what the plans say."""
+
+import pytest
+
+from distillation.commands import hyperparameters
+from distillation.commands.hyperparameters import COLUMNS, layers, listed, settings
+from distillation.core.training import Optimisation
+from distillation.mnist import plan as plans
+from distillation.mnist.nets import Net
+from distillation.specialists import plan as specialist_plans
+from distillation.speech import plan as speech_plans
+from distillation.speech.nets import Ensemble
+
+
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_every_question_has_its_row(profile: str) -> None:
+    table = hyperparameters.table(profile)
+    assert tuple(table.columns) == ("notebook", "runs", "number", *COLUMNS)
+    assert not table.duplicated(["notebook", "runs"]).any()
+    by_notebook = {notebook: set(rows["runs"]) for notebook, rows in table.groupby("notebook")}
+    assert by_notebook["02"] == set(plans.section3(plans.profile(profile)))
+    section4 = speech_plans.section4(speech_plans.speech_profile(profile))
+    assert by_notebook["03"] == {name for name, runs in section4.items() if not isinstance(runs[0], Ensemble)}
+    pictures = specialist_plans.specialist_profile(profile)
+    assert set(specialist_plans.distilled(pictures)) | set(specialist_plans.mixtures(pictures)) < by_notebook["06"]
+    assert len(by_notebook["04"]) == 2 * len(specialist_plans.section5(pictures))
+
+
+def test_rows_by_hand() -> None:
+    table = hyperparameters.table("paper").set_index(["notebook", "runs"])
+    teacher = table.loc[("02", "teacher")]
+    assert (teacher["net"], teacher["temperature"]) == ("2x1200", "")
+    assert teacher["other"] == "max-norm 3.5, jitter 2, input dropout 0.2, hidden dropout 0.5"
+    assert table.loc[("04", "specialists: specialists"), "net"] == "64-128-256"
+    for rows in (("04", "generalists: specialists"), ("04", "specialists: specialists"), ("06", "q")):
+        assert "mirrored" in table.loc[rows, "other"]  # a specialist and a student are trained as the generalist is
+    assert table.loc[("03", "sizes"), "net"].endswith("8x2560")
+    of_hard_targets_alone = table.loc[("06", "continued"), ["temperature", "hard targets' weight"]]
+    assert of_hard_targets_alone.tolist() == ["", ""]
+    assert table.loc[("01", "size"), "epochs"] == "10 to 1,000"
+    profile = specialist_plans.specialist_profile("paper")
+    assert table.loc[("06", "temperature"), "temperature"] == "; ".join(map(str, profile.temperatures))
+
+
+def test_settings_and_lists() -> None:
+    net = Net(hidden=(30, 20), optimisation=Optimisation(7, 64, 0.05, precision="float32"))
+    found = settings(net)
+    assert found["net"] == layers((30, 20)) == "30-20"
+    assert (found["epochs"], found["batch size"], found["learning rate"]) == (7, 64, 0.05)
+    assert (found["temperature"], found["other"]) == (None, "float32")
+    assert listed([1, 1, None, 2.5]) == "1; 2.5"
+    assert listed([5.0, 1.0, 4.0, 2.0, 3.0]) == "1 to 5"
+    assert listed([None]) == ""

@@ -1,0 +1,246 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from distillation.core.statistics import (
+    Estimate,
+    agreement,
+    bootstrap,
+    difference,
+    estimate,
+    indistinguishable_from_best,
+    ratio,
+    similar,
+    verdict,
+)
+
+figures = st.floats(-1e4, 1e4)
+samples = st.lists(figures, min_size=2, max_size=8).filter(lambda values: np.std(values) > 1e-3)
+
+
+@given(samples)
+def test_estimate_is_students_interval(values: list[float]) -> None:
+    found = estimate(values)
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    assert (found.mean, found.low, found.high) == pytest.approx((np.mean(values), low, high), rel=1e-9, abs=1e-7)
+    assert found.values == tuple(values)
+    assert found.seeds == len(values)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_interval_holds_the_truth_in_95_of_100_cases(seeds: int) -> None:
+    draws = np.random.default_rng(seeds).normal(150, 8, (2000, seeds))
+    held = [found.low <= 150 <= found.high for found in map(estimate, draws)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_interval_of_a_difference_holds_the_truth_in_95_of_100_cases() -> None:
+    random = np.random.default_rng(1)
+    pairs = [(random.normal(3, 1, 5), random.normal(0, 2, 5)) for _ in range(2000)]
+    held = [found.low <= 3 <= found.high for found in (difference(*pair) for pair in pairs)]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_value_has_no_interval_and_none_no_mean() -> None:
+    found = estimate([3])
+    assert (found.mean, found.seeds) == (3, 1)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    with pytest.raises(ValueError, match="No values"):
+        estimate([])
+
+
+def test_text_is_for_prose() -> None:
+    assert Estimate(151.6, 148.2, 156.3, (1.0, 2.0)).text() == "152 (148 to 156)"
+    assert Estimate(1.25, 1.2, 1.3, (1.0, 2.0)).text(2, " %") == "1.25 % (1.20 to 1.30)"
+    assert estimate([7]).text() == "7 (one seed)"
+    assert Estimate(-0.01, -1.2, 0.04, (1.0, 2.0)).text(1) == "0.0 (-1.2 to 0.0)"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.1, 2, True), (-2, -0.1, True), (-1, 1, False), (0, 1, False), (-1, 0, False), (math.nan, math.nan, False)],
+)
+def test_an_effect_is_clear_if_its_interval_excludes_zero(low: float, high: float, expected: bool) -> None:
+    assert Estimate(0.5, low, high, (0.5,)).clear is expected
+
+
+@given(samples, samples)
+def test_difference_is_welchs(a: list[float], b: list[float]) -> None:
+    found = difference(a, b)
+    expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    assert found.mean == pytest.approx(np.mean(a) - np.mean(b), rel=1e-9, abs=1e-7)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-6)
+
+
+def test_difference_without_spread_or_seeds() -> None:
+    same = difference([5, 5, 5], [3, 3])
+    assert (same.mean, same.low, same.high) == (2, 2, 2)
+    alone = difference([5], [3, 4])
+    assert alone.mean == 1.5
+    assert math.isnan(alone.low)
+
+
+def test_settings_near_the_best_are_those_whose_difference_may_be_zero() -> None:
+    values = {1.0: [100, 101, 99], 2.0: [101, 100, 100.5], 4.0: [120, 121, 119]}
+    assert indistinguishable_from_best(values) == (1.0, (1.0, 2.0))
+    assert indistinguishable_from_best({8.0: [5.0], 2.0: [4.0], 4.0: [4.0]}) == (2.0, (2.0, 4.0))
+
+
+def test_settings_are_compared_seed_by_seed() -> None:
+    seeds = np.array([0.0, 50.0, 100.0])  # a constant gap stands out whatever the seeds' own spread
+    assert indistinguishable_from_best({1.0: seeds, 2.0: seeds + 1}) == (1.0, (1.0,))
+
+
+@given(st.dictionaries(figures, st.lists(figures, min_size=3, max_size=3), min_size=1, max_size=6))
+def test_best_setting_is_among_those_near_it(values: dict[float, list[float]]) -> None:
+    best, near = indistinguishable_from_best(values)
+    assert best in near
+    assert list(near) == sorted(near)
+    assert np.mean(values[best]) == min(np.mean(runs) for runs in values.values())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.6, 0.9, "reproduced"),
+        (0.3, 0.9, "partly"),
+        (0.3, 0.4, "partly"),
+        (0.1, 0.9, "inconclusive"),
+        (-0.5, 0.3, "inconclusive"),
+        (-0.5, 0.1, "not reproduced"),
+        (math.nan, math.nan, "inconclusive"),
+        (math.nan, 0.9, "inconclusive"),
+    ],
+)
+def test_verdict_on_an_effect(low: float, high: float, expected: str) -> None:
+    assert verdict(low, high, partly=0.2, fully=0.5) == expected
+
+
+@given(figures, figures, figures, figures)
+def test_verdict_never_falls_when_the_effect_grows(a: float, b: float, c: float, d: float) -> None:
+    (low, high), (partly, fully) = sorted((a, b)), sorted((c, d))
+    rank = {"not reproduced": 0, "inconclusive": 1, "partly": 2, "reproduced": 3}
+    assert rank[verdict(low, high, partly, fully)] <= rank[verdict(low + 1, high + 1, partly, fully)]
+
+
+def test_agreement_with_an_absolute_figure() -> None:
+    def judged(mean: float, low: float, high: float, paper: float) -> str:
+        return agreement(Estimate(mean, low, high, ()), paper)
+
+    assert judged(110, 109, 111, 100) == "reproduced"
+    assert judged(130, 90, 170, 100) == "reproduced"
+    assert judged(140, 135, 145, 100) == "partly"
+    assert judged(60, 55, 65, 100) == "partly"
+    assert judged(200, 190, 210, 100) == "not reproduced"
+    assert judged(-110, -111, -109, -100) == "reproduced"
+    assert judged(110, math.nan, math.nan, 100) == "reproduced"
+    assert judged(200, math.nan, math.nan, 100) == "not reproduced"
+    assert agreement(Estimate(98.0, 97.0, 99.0, ()), 98.6, (97.5, 100)) == "reproduced"
+    assert agreement(Estimate(97.0, 96.0, 98.7, ()), 98.6, (97.5, 100)) == "partly"
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "expected"),
+    [
+        (0, -20, 20, "reproduced"),
+        (20, 10, 30, "partly"),
+        (40, 10, 70, "inconclusive"),
+        (40, 30, 50, "not reproduced"),
+        (-40, -50, -30, "not reproduced"),
+        (0, math.nan, math.nan, "inconclusive"),
+    ],
+)
+def test_verdict_on_a_small_difference(mean: float, low: float, high: float, expected: str) -> None:
+    for scale in (100, -100):
+        assert similar(Estimate(mean, low, high, ()), scale) == expected
+
+
+def mean_of(values: np.ndarray):
+    return lambda cases, _: float(values[cases].mean())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_bootstrap_of_independent_groups_is_close_to_students_interval(seed: int) -> None:
+    values = np.random.default_rng(seed).normal(50, 5, 80)
+    low, high = bootstrap([f"speaker {number}" for number in range(80)], mean_of(values), rounds=1000)
+    found = estimate(values)
+    assert (low, high) == pytest.approx((found.low, found.high), abs=0.1 * (found.high - found.low))
+
+
+def test_bootstrap_of_one_group_resamples_its_cases() -> None:
+    values = np.random.default_rng(0).normal(50, 5, 80)
+    low, high = bootstrap(["ann"] * 80, mean_of(values))
+    found = estimate(values)
+    assert (low, high) == pytest.approx((found.low, found.high), abs=0.1 * (found.high - found.low))
+
+
+def test_bootstrap_holds_the_truth_in_about_95_of_100_cases() -> None:
+    random = np.random.default_rng(0)
+    groups = [f"{number}" for number in range(12) for _ in range(2)]
+    held = []
+    for _ in range(60):
+        values = 50 + np.repeat(random.normal(0, 3, 12), 2) + random.normal(0, 1, 24)
+        low, high = bootstrap(groups, mean_of(values), rounds=200)
+        held.append(low <= 50 <= high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.06)
+
+
+def test_bootstrap_gives_the_same_again() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    groups = [name for name in "abcdef" for _ in range(5)]
+    first = bootstrap(groups, mean_of(values), rounds=300)
+    np.random.seed(7)  # noqa: NPY002
+    assert bootstrap(groups, mean_of(values), rounds=300) == first
+    assert first[0] < first[1]
+
+
+def test_bootstrap_draws_as_many_whole_groups_and_cases_within_each() -> None:
+    sizes = {"a": 3, "b": 7, "c": 1, "d": 7}
+    groups = ["b", *(name for name, size in sizes.items() for _ in range(size - (name == "b")))]  # b in two places
+    names, draws = np.array(groups), []
+    bootstrap(groups, lambda cases, _: draws.append(cases) or 0.0, rounds=200)
+    times = []
+    for cases in draws:
+        counted = {name: int((names[cases] == name).sum()) for name in sizes}
+        assert all(counted[name] % size == 0 for name, size in sizes.items())
+        times.append([counted[name] // size for name, size in sizes.items()])
+        assert sum(times[-1]) == 4
+    assert np.max(times) > 1
+    assert np.min(times) == 0
+    assert np.mean(times, axis=0) == pytest.approx([1, 1, 1, 1], abs=0.25)
+    once = [
+        set(cases[names[cases] == "b"].tolist()) for cases, drawn in zip(draws, times, strict=True) if drawn[1] == 1
+    ]
+    assert len({len(distinct) for distinct in once}) > 1  # cases too are drawn with replacement
+    assert set().union(*once) == {number for number, name in enumerate(groups) if name == "b"}
+
+
+def test_bootstrap_is_wider_where_the_cases_of_a_group_are_alike() -> None:
+    groups = [name for name in "abcdefghij" for _ in range(10)]
+    alike = np.repeat(np.arange(10.0), 10)
+    mixed = np.tile(np.arange(10.0), 10)  # the same values, the same in each group
+    (low, high), (lower, higher) = (bootstrap(groups, mean_of(values), rounds=500) for values in (alike, mixed))
+    assert high - low > 2 * (higher - lower) > 0
+
+
+def test_bootstrap_of_a_constant_has_no_width_and_its_generator_adds_to_it() -> None:
+    groups = ["a", "a", "b", "c"]
+    assert bootstrap(groups, mean_of(np.full(4, 3.5)), rounds=50) == (3.5, 3.5)
+    low, high = bootstrap(groups, lambda _, random: float(random.normal()), rounds=2000)
+    assert (low, high) == pytest.approx((-1.96, 1.96), abs=0.25)
+    assert all(math.isnan(bound) for bound in bootstrap(groups, lambda *_: math.nan, rounds=50))
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=2, max_size=6), st.floats(0.1, 10))
+def test_ratio_is_that_of_the_logarithms(values: list[float], factor: float) -> None:
+    """So it is positive, and turning it over turns its interval over."""
+    a, b = [factor * value for value in values], [1.0] * len(values)
+    found, turned = ratio(a, b), ratio(b, a)
+    assert 0 < found.low <= found.mean <= found.high
+    assert found.mean == pytest.approx(factor * float(np.exp(np.mean(np.log(values)))))
+    assert (turned.mean, turned.low) == pytest.approx((1 / found.mean, 1 / found.high), rel=1e-6)

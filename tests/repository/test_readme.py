@@ -1,0 +1,116 @@
+"""README's every command and snippet, copied and run as a newcomer would, at profile smoke, on the embedded data."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from distillation.commands.run import NOTEBOOKS, REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = re.findall(r"^(?:\| `)?(\./run_all\.sh[^`#\n]*)", README, re.MULTILINE)
+(LAB,) = re.findall(r"^PYTHONPATH=.*jupyter lab.*$", README, re.MULTILINE)
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+TEST = "./run_all.sh test"  # which runs this
+
+
+def at_smoke(command: str) -> str:
+    """README's command with profile smoke in place of its own."""
+    words = ["smoke" if word in ("quick", "paper") else word for word in command.split()]
+    if words == ["./run_all.sh"]:
+        return "./run_all.sh smoke"
+    return " ".join([*words, "--profile", "smoke"] if words[1] == "verify" else words)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment without data, network or results."""
+    if not (REPOSITORY / ".venv" / "requirements.sha256").exists():
+        pytest.skip("./run_all.sh has not set up .venv, which these tests would take minutes for.")
+    folder = tmp_path_factory.mktemp("newcomer")
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return kept | {
+        "DISTILLATION_RESULTS": str(folder / "results"),
+        "DISTILLATION_DATA": str(folder / "no data"),
+        "DISTILLATION_OFFLINE": "1",
+    }
+
+
+def said(command: str, environment: dict[str, str]) -> str:
+    """What a command prints.  Fails if the command does."""
+    done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def results(environment: dict[str, str]) -> Path:
+    """The results of every notebook at profile smoke, from nothing: a record that was there before is forgotten."""
+    folder = Path(environment["DISTILLATION_RESULTS"], "smoke")
+    stale = folder / "records" / "mnist" / "stale.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("{}")
+    (fresh,) = (command for command in COMMANDS if command.endswith("--fresh"))
+    assert "smoke" in said(at_smoke(fresh), environment)
+    assert not stale.exists()
+    return folder
+
+
+def test_readme_names_every_kind_of_command() -> None:
+    words = {" ".join(command.split()[1:2]) for command in COMMANDS}
+    assert words == {"", "test", "smoke", "quick", "paper", "verify", "site", "--help"}
+    assert TEST in [command.strip() for command in COMMANDS]
+    assert len(SNIPPETS) == 3
+
+
+def test_notebooks_run_where_jupyter_is_opened(environment: dict[str, str]) -> None:
+    """In the same environment, without a browser; the committed notebook and its records are left as they are."""
+    command = LAB.replace("jupyter lab", "jupyter execute")
+    assert command != LAB
+    kept = {name: value for name, value in environment.items() if name != "DISTILLATION_RESULTS"}
+    said(f"{command}/07_scorecard.ipynb", kept)
+
+
+def test_every_notebook_runs_from_nothing(results: Path) -> None:
+    notebooks = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
+    assert notebooks, "notebooks/ is empty"
+    assert sorted(path.name for path in (results / "notebooks").iterdir()) == notebooks
+    for path in (results / "notebooks").iterdir():
+        outputs = [out for cell in nbformat.read(path, 4).cells for out in cell.get("outputs", [])]
+        assert outputs, f"{path.name} shows nothing"
+        assert not [out for out in outputs if out.output_type == "error"]
+    assert list(results.glob("records/*/*.json"))
+    for folder, endings in (("figures", {".png", ".pdf"}), ("tables", {".csv", ".md"})):
+        files = list((results / folder).iterdir())
+        assert files, f"no {folder}"
+        for name in {path.stem for path in files}:
+            assert {path.suffix for path in files if path.stem == name} == endings, name
+        assert all(path.stat().st_size > 0 for path in files)
+
+
+# Without --fresh everything is what `results` ran, once more; one notebook's going on is enough.
+EVERYTHING = "./run_all.sh smoke"
+OTHERS = dict.fromkeys(at_smoke(each) for each in COMMANDS if each.strip() != TEST and not each.endswith("--fresh"))
+
+
+@pytest.mark.parametrize("command", [command for command in OTHERS if command != EVERYTHING])
+def test_command(command: str, environment: dict[str, str], results: Path) -> None:
+    before = {path: path.read_bytes() for path in results.glob("records/*/*.json")}
+    printed = said(command, environment)
+    assert printed
+    if "verify" in command:
+        assert "0 do not agree" in printed or "it does." in printed
+    # What was trained is not trained again.
+    assert {path: path.read_bytes() for path in results.glob("records/*/*.json")} == before
+
+
+def test_snippets(environment: dict[str, str], results: Path, tmp_path: Path) -> None:
+    code = "\n".join(SNIPPETS).replace('"quick"', '"smoke"')
+    checks = "assert probabilities.sum(1).allclose(torch.ones(5))\nassert log_posteriors.shape[-1] == 300"
+    (tmp_path / "snippets.py").write_text(f"{code}\n{checks}\n")
+    (start,) = re.findall(r"`(PYTHONPATH=src \.venv/bin/python)`", README)
+    printed = said(f"{start} {tmp_path / 'snippets.py'}", environment)
+    assert len(re.findall(r"^[ \d.]+$", printed, re.MULTILINE)) == 3

@@ -1,0 +1,569 @@
+"""The acoustic models, their ensembles and their students, with tiny nets on a little synthetic speech."""
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distillation.core.data import SAMPLE_RATE
+from distillation.core.store import Store, StoreError
+from distillation.core.sweep import finish
+from distillation.core.training import Optimisation, logits_of
+from distillation.speech import alignment
+from distillation.speech import nets as speech
+from distillation.speech.alignment import Alignment, log_posteriors
+from distillation.speech.data.synthetic_speech import load_synthetic_speech
+from distillation.speech.nets import (
+    AcousticModel,
+    Config,
+    Ensemble,
+    Student,
+    Transfer,
+    at_speed,
+    at_speeds,
+    chosen_utterances,
+    soft_targets,
+)
+from distillation.speech.recogniser import decoding
+from distillation.speech.recogniser.corpus import Corpus, Part, from_speech
+from distillation.speech.recogniser.flat_start import Rounds
+from distillation.speech.recogniser.scoring import GRID, Labels, score, word_loop_of
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("espeakng_loader") is None, reason="espeak-ng is not here: pip install espeakng-loader"
+)
+
+ALIGNMENT = Alignment("small", leaves=150, rounds=Rounds(((1, 3),), ((1, 1),)), network_rounds=0, threads=1)
+BRIEF = Optimisation(2, 64, 0.1)
+MEMBER = AcousticModel(ALIGNMENT, (16,), optimisation=BRIEF)
+ENSEMBLE = Ensemble(MEMBER, 3)
+GEOMETRIC = replace(ENSEMBLE, mean="geometric")
+STUDENT = Student(ENSEMBLE, (16,), optimisation=BRIEF, seed=100)
+TRANSFER = Transfer(ENSEMBLE)
+EARLY = AcousticModel(ALIGNMENT, (16,), share=0.3, optimisation=Optimisation(5, 16, 0.1), evaluate_every=2, seed=7)
+
+
+@dataclass(frozen=True)
+class World:
+    """A little corpus, its frozen alignment, and a store with finished runs."""
+
+    corpus: Corpus
+    labels: Labels
+    store: Store
+
+    def metrics(self, config: Config) -> dict:
+        """Of a run, which is made if it is not there."""
+        finish(speech.run, config, self.store)
+        return self.store.read(config)["metrics"]
+
+    def posteriors(self, config: AcousticModel | Student, part: str) -> Tensor:
+        """In double precision."""
+        net = speech.restore(config, self.store, len(self.labels.states))
+        return log_posteriors(net, self.corpus[part]).double()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Everything here runs in this process and on one thread: the products are small."""
+    threads, really = torch.get_num_threads(), speech.corpus
+    torch.set_num_threads(1)
+    corpus = replace(from_speech(load_synthetic_speech((4, 2, 2), 4)), name="small")
+    records = tmp_path_factory.mktemp("results") / "records"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILLATION_JOBS", "1")
+        for module in (alignment, speech):
+            patch.setattr(module, "corpus", lambda name: corpus if name == "small" else really(name))
+        at_speeds.cache_clear()
+        aligned = Store(records / "alignment", alignment.RECIPE)
+        finish(alignment.run, ALIGNMENT, aligned)
+        store = Store(records / "speech", speech.RECIPE)
+        for config in (*ENSEMBLE.members, ENSEMBLE, GEOMETRIC, TRANSFER):
+            finish(speech.run, config, store)
+        yield World(corpus, alignment.read(ALIGNMENT, aligned), store)
+    at_speeds.cache_clear()
+    torch.set_num_threads(threads)
+
+
+def untimed(metrics: dict) -> dict:
+    found = {name: value for name, value in metrics.items() if name != "real_time_factor"}
+    return found | {"early_stopped": untimed(found["early_stopped"])} if "early_stopped" in found else found
+
+
+def average(world: World, part: str, mean: str, members: tuple[AcousticModel, ...]) -> Tensor:
+    """The log of the members' mean distribution in double precision."""
+    each = torch.stack([world.posteriors(member, part) for member in members])
+    if mean == "arithmetic":
+        return each.exp().mean(0).log()
+    return each.mean(0).log_softmax(-1)
+
+
+def percent_right(log_probabilities: Tensor, labels: Tensor) -> float:
+    return 100 * float((log_probabilities.argmax(-1) == labels).double().mean())
+
+
+# One model
+
+
+def test_metrics_agree_with_each_other_and_with_the_corpus(world: World) -> None:
+    found, test = world.metrics(MEMBER), world.corpus["test"]
+    assert set(found) == {*speech.REPORTED, "words", "decoder", "correct_frames", "word_errors"}
+    assert 100 * sum(found["correct_frames"]) / len(test.windows) == pytest.approx(found["frame_accuracy"], abs=1e-4)
+    assert all(0 <= n <= m for n, m in zip(found["correct_frames"], test.features.lengths, strict=True))
+    assert len(found["word_errors"]) == len(test.utterances)
+    assert found["words"] == sum(len(utterance.words) for utterance in test.utterances)
+    assert 100 * sum(found["word_errors"]) / found["words"] == pytest.approx(found["wer"])
+    assert sum(found[name] for name in ("substitutions", "deletions", "insertions")) == sum(found["word_errors"])
+    assert found["train_frames"] == len(world.corpus["train"].windows)
+    assert found["steps"] == 2 * (found["train_frames"] // 64)
+    states = len(world.labels.states)
+    assert found["parameters"] == 1040 * 16 + 16 + 16 * states + states
+    assert decoding.Weights(**found["decoder"]) in GRID
+    history = world.store.read(MEMBER)["history"]
+    assert history[1]["loss"] < history[0]["loss"]
+    assert found["train_frame_accuracy"] > 10  # it learnt something
+
+
+def test_stored_weights_give_the_stored_accuracies(world: World) -> None:
+    found = world.metrics(MEMBER)
+    for part, name in {"test": "", "development": "development_", "train": "train_"}.items():
+        again = percent_right(world.posteriors(MEMBER, part), world.labels.of[part])
+        assert found[f"{name}frame_accuracy"] == pytest.approx(again, abs=1e-4)
+    right = (world.posteriors(MEMBER, "test").argmax(-1) == world.labels.of["test"]).split(
+        list(world.corpus["test"].features.lengths)
+    )
+    assert found["correct_frames"] == [int(frames.sum()) for frames in right]
+
+
+@pytest.mark.parametrize("config", [MEMBER, STUDENT, replace(MEMBER, hidden_dropout=0.2), EARLY])
+def test_a_seed_gives_the_same_net_again_and_another_seed_another(config: Config, world: World) -> None:
+    before, weights = world.metrics(config), world.store.tensors_path(config).read_bytes()
+    again = speech.run(config, world.store)["metrics"]
+    assert untimed(again) == untimed(before)
+    assert world.store.tensors_path(config).read_bytes() == weights
+    other = replace(config, seed=config.seed + 50)
+    assert world.metrics(other)["correct_frames"] != before["correct_frames"]
+
+
+def test_an_unknown_data_set_or_mean_is_refused_with_a_sentence(world: World) -> None:
+    with pytest.raises(ValueError, match=r"Unknown speech data set 'shouting': use"):
+        speech.run(replace(MEMBER, alignment=Alignment("shouting")), world.store)
+    with pytest.raises(ValueError, match=r"Unknown mean 'harmonic': use"):
+        speech.run(replace(ENSEMBLE, mean="harmonic"), world.store)
+
+
+def test_nothing_is_trained_without_a_teacher_or_an_alignment(world: World, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="needs_tensors"):
+        speech.run(replace(STUDENT, teacher=replace(MEMBER, seed=77)), world.store)
+    with pytest.raises(StoreError, match="alignment"):
+        speech.run(MEMBER, Store(tmp_path / "records" / "speech", speech.RECIPE))
+
+
+# What is chosen on the development split
+
+
+def test_the_test_set_is_decoded_once_with_the_weights_best_on_development(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = {name: world.posteriors(MEMBER, name).float() for name in ("development", "test")}
+    held_out, loop = world.corpus["development"], word_loop_of(world.corpus, world.labels)
+    priors = world.labels.log_priors().numpy()
+    references = [utterance.words for utterance in held_out.utterances]
+    rates = []
+    for weights in GRID:
+        heard = [decoding.decode(part["development"][r].numpy(), priors, loop, weights)[0] for r in held_out.slices()]
+        rates.append(decoding.word_error_rate(decoding.word_errors(references, heard)))
+    assert len(set(rates)) > 2
+    best = GRID[rates.index(min(rates))]
+
+    really, calls = decoding.decode, []
+
+    def spy(posteriors, log_priors, word_loop, weights):
+        memory = part["test"].numpy()
+        calls.append(("test" if np.shares_memory(posteriors, memory) else "development", weights))
+        return really(posteriors, log_priors, word_loop, weights)
+
+    monkeypatch.setattr(decoding, "decode", spy)
+    found = score(part, world.corpus, world.labels)
+    assert [weights for name, weights in calls if name == "test"] == [best] * len(world.corpus["test"].utterances)
+    assert len(calls) == len(GRID) * len(references) + len(world.corpus["test"].utterances)
+    assert found["decoder"] == vars(best)
+    assert found["development_wer"] == min(rates)
+
+
+def test_what_is_said_in_the_test_set_changes_no_net_epoch_or_weight(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, weights = world.metrics(EARLY), world.store.tensors_path(EARLY).read_bytes()
+    test, word = world.corpus["test"], min(world.corpus.lexicon)
+    other = replace(test, utterances=tuple(replace(utterance, words=(word,)) for utterance in test.utterances))
+    mixed = world.labels.of["test"].flip(0)
+    corpus = Corpus("small", MappingProxyType({**world.corpus.parts, "test": other}), world.corpus.lexicon)
+    labels = Labels(world.labels.states, world.labels.of | {"test": mixed})
+    monkeypatch.setattr(speech, "corpus", lambda name: corpus)
+    monkeypatch.setattr(speech, "labels_of", lambda config, store: labels)
+    after = speech.run(EARLY, world.store)["metrics"]
+    assert after["correct_frames"] != before["correct_frames"]
+    assert after["wer"] != before["wer"]
+    assert world.store.tensors_path(EARLY).read_bytes() == weights
+    for name in ("decoder", "development_wer", "development_frame_accuracy"):
+        assert after[name] == before[name]
+        assert after["early_stopped"][name] == before["early_stopped"][name]
+    assert after["early_stopped"]["epoch"] == before["early_stopped"]["epoch"]
+
+
+def test_development_is_evaluated_at_the_stated_epochs_and_the_best_is_kept(world: World) -> None:
+    found, history = world.metrics(EARLY), world.store.read(EARLY)["history"]
+    watched = {epoch: row.get("development_frame_accuracy") for epoch, row in enumerate(history, 1)}
+    seen = {epoch: accuracy for epoch, accuracy in watched.items() if accuracy is not None}
+    assert len(history) == 5
+    assert list(seen) == [2, 4, 5]
+    assert seen[5] == found["development_frame_accuracy"]
+    early = found["early_stopped"]
+    assert early["development_frame_accuracy"] == max(seen.values()) == seen[early["epoch"]]
+    assert early["epoch"] == max(seen, key=seen.get)
+    assert "early_stopped" not in world.metrics(MEMBER)
+
+
+def test_watch_keeps_the_weights_of_the_first_of_the_best(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    held_out, right = world.corpus["development"], world.labels.of["development"]
+    states, epochs = len(world.labels.states), iter((0.2, 0.6, 0.6, 0.4))
+
+    def pretended(model: nn.Module, part: Part) -> Tensor:
+        assert part is held_out
+        correct = torch.arange(len(right)) < next(epochs) * len(right)
+        return F.one_hot(torch.where(correct, right, (right + 1) % states), states).float()
+
+    monkeypatch.setattr(speech, "log_posteriors", pretended)
+    watch = speech.Watch(held_out, right, replace(EARLY, optimisation=Optimisation(4), evaluate_every=1))
+    model, rows = nn.Linear(1, 1), []
+    for epoch in range(1, 5):
+        nn.init.constant_(model.weight, epoch)
+        rows.append(watch(model)["development_frame_accuracy"])
+    assert rows == pytest.approx([20, 60, 60, 40], abs=0.1)
+    assert watch.best_epoch == 2
+    assert watch.best["weight"].item() == 2  # a copy: training went on
+
+
+# On which utterances
+
+
+def test_shares_of_the_utterances_are_drawn_by_subset_alone(world: World) -> None:
+    part = world.corpus["train"]
+    assert chosen_utterances(MEMBER, part) == list(range(16))
+    for share, number in {0.5: 8, 0.3: 5, 0.001: 1, 0.99: 16}.items():
+        draws = [chosen_utterances(replace(MEMBER, share=share, subset=subset), part) for subset in range(6)]
+        for subset, draw in enumerate(draws):
+            assert len(set(draw)) == len(draw) == number
+            assert set(draw) <= set(range(16))
+            for config in (replace(STUDENT, seed=3), replace(MEMBER, seed=9)):  # soft and hard, whatever the seed
+                assert chosen_utterances(replace(config, share=share, subset=subset), part) == draw
+        if number < 16:
+            assert len({tuple(draw) for draw in draws}) > 1
+
+
+def test_resampled_utterances_are_as_many_with_repetitions(world: World) -> None:
+    part = world.corpus["train"]
+    draws = [chosen_utterances(replace(MEMBER, resample=True, seed=seed), part) for seed in range(3)]
+    for seed, draw in enumerate(draws):
+        assert len(draw) == 16
+        assert len(set(draw)) < 16
+        assert set(draw) <= set(range(16))
+        assert draw == chosen_utterances(replace(MEMBER, resample=True, seed=seed), part)
+    assert draws[0] != draws[1] != draws[2]
+
+
+@pytest.mark.parametrize("change", [{"share": 0.3, "subset": 1}, {"resample": True}])
+def test_nets_learn_the_frames_of_their_utterances_with_their_labels(
+    change: dict, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, given = replace(MEMBER, **change), {}
+    part = world.corpus["train"]
+
+    def spy(model, inputs, loss, settings, **_) -> list[dict]:
+        given.update(windows=inputs, loss=loss)
+        return []
+
+    monkeypatch.setattr(speech, "train", spy)
+    found = speech.run(config, world.store)["metrics"]
+    rows = torch.cat([torch.arange(len(part.windows))[part.slices()[n]] for n in chosen_utterances(config, part)])
+    assert len(rows) == len(given["windows"]) == found["train_frames"]
+    assert torch.equal(batch(given["windows"]), batch(part.windows[rows]))
+    logits, index = torch.randn(len(rows), len(world.labels.states)), torch.arange(len(rows))
+    expected = F.cross_entropy(logits, world.labels.of["train"][rows])
+    torch.testing.assert_close(given["loss"](logits, index), expected)
+
+
+def batch(windows) -> Tensor:
+    return windows.gatherer(torch.device("cpu"), torch.float32)(torch.arange(len(windows)))
+
+
+# Ensembles
+
+
+@pytest.mark.parametrize("config", [ENSEMBLE, GEOMETRIC])
+def test_an_ensemble_keeps_the_mean_of_its_members_distributions(config: Ensemble, world: World) -> None:
+    stored = world.store.tensors(config)["log_probabilities"].double()
+    expected = average(world, "train", config.mean, config.members)
+    torch.testing.assert_close(stored, expected, rtol=1e-3, atol=1e-3)  # it is kept in half precision
+    torch.testing.assert_close(stored.exp().sum(-1), torch.ones(len(stored), dtype=torch.float64), rtol=0, atol=5e-3)
+    found = world.metrics(config)
+    assert found["train_frame_accuracy"] == pytest.approx(percent_right(expected, world.labels.of["train"]), abs=0.2)
+    for part, name in {"test": "frame_accuracy", "development": "development_frame_accuracy"}.items():
+        again = percent_right(average(world, part, config.mean, config.members), world.labels.of[part])
+        assert found[name] == pytest.approx(again, abs=0.3)  # logits in bfloat16 have ties
+    assert sum(found["correct_frames"]) == round(found["frame_accuracy"] / 100 * len(world.corpus["test"].windows))
+
+
+def test_the_two_means_differ(world: World) -> None:
+    arithmetic, geometric = (world.store.tensors(c)["log_probabilities"].float().exp() for c in (ENSEMBLE, GEOMETRIC))
+    assert (arithmetic - geometric).abs().max() > 0.05
+
+
+def test_members_differ_in_their_seed_alone() -> None:
+    config = replace(ENSEMBLE, member=replace(MEMBER, seed=4, resample=True))
+    assert config.members == tuple(replace(MEMBER, seed=seed, resample=True) for seed in (4, 5, 6))
+    assert config.alignment == Student(config).alignment == Transfer(config).alignment == ALIGNMENT
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_an_ensemble_of_one_is_its_member(mean: str, world: World) -> None:
+    member = ENSEMBLE.members[1]
+    alone, found = world.metrics(Ensemble(member, 1, mean)), world.metrics(member)
+    for name in ("correct_frames", "word_errors", "decoder", "development_frame_accuracy", "development_wer"):
+        assert alone[name] == found[name]
+    assert [row["frame_accuracy"] for row in alone["growth"]] == [found["frame_accuracy"]]
+
+
+def test_growth_has_all_rings_of_neighbours_and_the_whole_once(world: World) -> None:
+    found = world.metrics(ENSEMBLE)
+    rows = {(row["members"], row["first"]): row for row in found["growth"]}
+    assert list(rows) == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (3, 0)]
+    for first, member in enumerate(ENSEMBLE.members):
+        assert rows[1, first]["frame_accuracy"] == pytest.approx(world.metrics(member)["frame_accuracy"], abs=1e-4)
+        pair = average(world, "test", "arithmetic", (member, ENSEMBLE.members[(first + 1) % 3]))
+        again = percent_right(pair, world.labels.of["test"])
+        assert rows[2, first]["frame_accuracy"] == pytest.approx(again, abs=0.3)  # logits in bfloat16 have ties
+    assert rows[3, 0]["frame_accuracy"] == found["frame_accuracy"]
+    assert rows[3, 0]["wer"] == found["wer"]
+    assert rows[1, 0]["wer"] == world.metrics(MEMBER)["wer"]
+    assert [key for key, row in rows.items() if "wer" in row] == [(1, 0), (2, 0), (3, 0)]
+
+
+# Students
+
+
+@pytest.mark.parametrize("temperature", [1, 2, 5.0])
+def test_an_ensembles_soft_targets_are_its_mean_softened(temperature: float, world: World) -> None:
+    rows = torch.tensor([5, 2, 900, 2])
+    found = soft_targets(replace(STUDENT, temperature=temperature), rows, world.store)
+    expected = torch.softmax(average(world, "train", "arithmetic", ENSEMBLE.members)[rows] / temperature, -1)
+    torch.testing.assert_close(found.double(), expected, rtol=5e-3, atol=1e-4)
+    torch.testing.assert_close(found.float().sum(-1), torch.ones(4), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("temperature", [1, 2, 5.0])
+def test_a_nets_soft_targets_are_its_softened_logits(temperature: float, world: World) -> None:
+    rows = torch.tensor([5, 2, 900, 2])
+    found = soft_targets(replace(STUDENT, teacher=MEMBER, temperature=temperature), rows, world.store)
+    net = speech.restore(MEMBER, world.store, len(world.labels.states))
+    logits = logits_of(net, world.corpus["train"].windows[rows], precision="bf16").double()
+    torch.testing.assert_close(found.double(), torch.softmax(logits / temperature, -1), rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("teacher", [MEMBER, ENSEMBLE])
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_a_students_loss_weighs_soft_and_hard_targets_of_the_same_frames(
+    teacher: AcousticModel | Ensemble, weight: float, world: World
+) -> None:
+    rows, index = torch.tensor([800, 30, 7, 1200]), torch.tensor([2, 0])
+    config, targets = replace(STUDENT, teacher=teacher, hard_weight=weight), world.labels.of["train"][rows]
+    logits = torch.randn(2, len(world.labels.states))
+    found = speech.loss_of(config, targets, rows, world.store)(logits, index)
+    soft = soft_targets(config, rows[index], world.store).float()
+    softly = 4 * -(soft * F.log_softmax(logits / 2, -1)).sum(-1).mean()
+    hardly = F.cross_entropy(logits, world.labels.of["train"][rows[index]])
+    torch.testing.assert_close(found, (1 - weight) * softly + weight * hardly)
+    if weight == 1:
+        torch.testing.assert_close(found, speech.loss_of(MEMBER, targets, rows, world.store)(logits, index))
+
+
+def test_a_student_on_a_share_learns_from_its_teacher(world: World) -> None:
+    for teacher in (MEMBER, ENSEMBLE):
+        config = replace(STUDENT, teacher=teacher, share=0.5, hard_weight=0.0, optimisation=Optimisation(4, 32, 0.1))
+        found = world.metrics(config)
+        assert found["train_frame_accuracy"] > 10
+        assert found["train_frames"] < len(world.corpus["train"].windows)
+        assert set(found) == set(world.metrics(MEMBER))
+        files = [world.store.tensors_path(member) for member in ENSEMBLE.members]
+        before = [path.read_bytes() for path in files]
+        speech.run(config, world.store)
+        assert [path.read_bytes() for path in files] == before  # teachers stay as they are
+
+
+# A larger transfer set
+
+
+def test_the_original_frames_come_first_and_unchanged(world: World) -> None:
+    part, original = at_speeds("small", (0.9, 1.1)), world.corpus["train"]
+    number, frames = len(original.utterances), len(original.windows)
+    assert part.utterances[:number] == original.utterances
+    assert part.features.lengths[:number] == original.features.lengths
+    assert torch.equal(part.features.frames[:frames], original.features.frames)
+    assert torch.equal(batch(part.windows[torch.arange(frames)]), batch(original.windows))
+    assert len(part.utterances) == 3 * number
+    assert len(part.windows) == len(part.features.frames) == sum(part.features.lengths)
+    for position, speed in enumerate((0.9, 1.1), 1):
+        lengths = part.features.lengths[position * number : (position + 1) * number]
+        assert sum(lengths) == pytest.approx(frames / speed, rel=0.02)
+        for utterance, before in zip(part.utterances[position * number :], original.utterances, strict=False):
+            assert utterance.words == before.words
+            assert utterance.speaker == f"{before.speaker} at {speed}"
+
+
+def test_speakers_are_normalised_anew_at_each_speed(world: World) -> None:
+    part = at_speeds("small", (0.9, 1.1))
+    for speaker in {utterance.speaker for utterance in part.utterances}:
+        spoken = zip(part.utterances, part.features.per_utterance(), strict=True)
+        frames = torch.cat([rows for utterance, rows in spoken if utterance.speaker == speaker])
+        assert frames.mean(0).abs().max() < 1e-3
+        torch.testing.assert_close(frames.std(0), torch.ones(40), rtol=1e-3, atol=1e-3)
+
+
+def test_speed_changes_length_and_pitch_and_one_is_the_identity() -> None:
+    tone = (8000 * np.sin(2 * np.pi * 1000 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)).astype(np.int16)
+    assert np.array_equal(at_speed(tone, 1.0), tone)
+    for speed in (0.9, 1.1):
+        found = at_speed(tone, speed)
+        assert len(found) == pytest.approx(len(tone) / speed, abs=2)
+        peak = np.abs(np.fft.rfft(found)).argmax() * SAMPLE_RATE / len(found)
+        assert peak == pytest.approx(1000 * speed, abs=3)
+        assert np.abs(found).max() == pytest.approx(8000, rel=0.05)
+
+
+def test_a_transfer_set_has_the_ensembles_mean_on_all_its_frames(world: World) -> None:
+    stored = world.store.tensors(TRANSFER)["log_probabilities"]
+    part, frames = at_speeds("small", (0.9, 1.1)), len(world.corpus["train"].windows)
+    assert world.metrics(TRANSFER) == {"train_frames": len(part.windows)}
+    assert len(stored) == len(part.windows)
+    own = world.store.tensors(ENSEMBLE)["log_probabilities"]
+    torch.testing.assert_close(stored[:frames].float(), own.float(), rtol=5e-3, atol=5e-3)
+    nets = [speech.restore(member, world.store, len(world.labels.states)) for member in ENSEMBLE.members]
+    expected = torch.stack([log_posteriors(net, part) for net in nets]).double().exp().mean(0).log()
+    torch.testing.assert_close(stored.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_students_of_a_transfer_set_learn_from_all_of_it_without_hard_targets(world: World) -> None:
+    config = replace(STUDENT, teacher=TRANSFER, hard_weight=0.0)
+    found = world.metrics(config)
+    assert found["train_frames"] == world.metrics(TRANSFER)["train_frames"]
+    assert found["steps"] == 2 * (found["train_frames"] // 64)
+    again = percent_right(world.posteriors(config, "train"), world.labels.of["train"])
+    assert found["train_frame_accuracy"] == pytest.approx(again, abs=1e-4)  # of the frames that have labels
+    with pytest.raises(ValueError, match="unlabelled transfer set"):
+        speech.run(replace(config, hard_weight=0.1), world.store)
+
+
+# Sweeps and tables
+
+
+@pytest.fixture
+def pretended(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """The configurations of the runs, in order; nothing is trained, but teachers must be there."""
+    calls: list[Config] = []
+
+    def run(config: Config, store: Store) -> dict:
+        for needed in speech.teachers_of([config]):
+            store.tensors(needed)
+        calls.append(config)
+        store.write_tensors(config, {"weights": torch.zeros(1)})
+        return {"metrics": {}, "history": []}
+
+    monkeypatch.setattr(speech, "run", run)
+    return calls
+
+
+def test_members_and_teachers_are_trained_first_and_nothing_twice(store: Store, pretended: list[Config]) -> None:
+    configs = [replace(STUDENT, teacher=TRANSFER, hard_weight=0.0), STUDENT, replace(STUDENT, teacher=EARLY)]
+    records = speech.run_all(configs, store, name="test")
+    assert [record["config"]["seed"] for record in records] == [100] * 3
+    assert pretended[-3:] == configs
+    assert set(pretended) == {*ENSEMBLE.members, ENSEMBLE, TRANSFER, EARLY, *configs}
+    assert len(pretended) == len(set(pretended))
+    assert max(map(pretended.index, ENSEMBLE.members)) < min(map(pretended.index, (ENSEMBLE, TRANSFER)))
+    speech.run_all(configs, store, name="test")
+    assert len(pretended) == 9
+    speech.run_all([ENSEMBLE, *ENSEMBLE.members], store, name="test")
+    assert len(pretended) == 9
+
+
+def test_members_without_weights_are_trained_again_where_a_student_needs_them(
+    store: Store, pretended: list[Config]
+) -> None:
+    def lose(*configs: Config) -> None:
+        pretended.clear()
+        for config in configs:
+            store.tensors_path(config).unlink()
+
+    speech.run_all([STUDENT], store, name="test")
+    lose(ENSEMBLE.members[1], ENSEMBLE, STUDENT)
+    speech.run_all([STUDENT], store, name="test")
+    assert pretended == []  # its record is there
+    new = replace(STUDENT, seed=101)
+    speech.run_all([new], store, name="test")
+    assert pretended == [ENSEMBLE.members[1], ENSEMBLE, new]
+    lose(*ENSEMBLE.members)
+    new = replace(STUDENT, seed=102)
+    speech.run_all([new], store, name="test")
+    assert pretended == [new]  # the ensemble's outputs are all it needs
+    lose()
+    speech.run_all([ENSEMBLE], store, name="test", needs_tensors=True)
+    assert pretended == list(ENSEMBLE.members)
+
+
+def test_table_has_a_row_per_run(world: World) -> None:
+    soft = replace(STUDENT, teacher=MEMBER, share=0.5, subset=2, temperature=5.0)
+    configs = [MEMBER, ENSEMBLE, STUDENT, soft, EARLY]
+    for config in configs:
+        world.metrics(config)
+    found = speech.table(configs, world.store)
+    settings = ["seed", "share", "subset", "resample", "temperature", "hard_weight"]
+    early = [*(f"early_{name}" for name in speech.REPORTED[:5]), "early_epoch"]
+    assert list(found) == ["targets", "size", "epochs", "mean", "seconds", *settings, *speech.REPORTED, *early]
+    assert found["targets"].tolist() == ["hard", "ensemble", "soft", "soft", "hard"]
+    assert found["size"].tolist() == ["1x16"] * 5
+    assert found["epochs"].tolist() == [2, 2, 2, 2, 5]
+    assert found["mean"].tolist()[1] == "arithmetic"
+    assert found["share"].fillna(-1).tolist() == [1, -1, 1, 0.5, 0.3]
+    assert found["temperature"].fillna(-1).tolist() == [-1, -1, 2, 5, -1]
+    assert found["subset"].tolist()[3] == 2
+    for row, config in zip(found.to_dict("records"), configs, strict=True):
+        metrics = world.metrics(config)
+        assert all(row[name] == metrics[name] for name in speech.REPORTED[:4])
+        assert row["seconds"] == world.store.read(config)["seconds"]
+    assert found["early_epoch"].isna().tolist() == [True] * 4 + [False]
+    assert found["early_frame_accuracy"].iloc[4] == world.metrics(EARLY)["early_stopped"]["frame_accuracy"]
+
+
+def test_curves_have_a_row_per_evaluation(world: World) -> None:
+    soft = Student(MEMBER, (16,), hard_weight=0.2, share=0.2, subset=1, optimisation=BRIEF, evaluate_every=1)
+    world.metrics(soft)
+    world.metrics(EARLY)
+    found = speech.curves([EARLY, soft, MEMBER], world.store)
+    assert list(found) == ["targets", "share", "subset", "hard_weight", "epoch", "accuracy", "cross_entropy"]
+    rows = found.drop(columns=["accuracy", "cross_entropy"]).to_records(index=False).tolist()
+    hard_rows = [("hard", 0.3, 0, 1.0, epoch) for epoch in (2, 4, 5)]
+    assert rows == hard_rows + [("soft", 0.2, 1, 0.2, epoch) for epoch in (1, 2)]
+    histories = world.store.read(EARLY)["history"] + world.store.read(soft)["history"]
+    seen = [row["development_frame_accuracy"] for row in histories if "development_frame_accuracy" in row]
+    assert found["accuracy"].tolist() == seen
+    last = found[found["targets"] == "hard"]["cross_entropy"].iloc[-1]
+    log_probabilities = world.posteriors(EARLY, "development").float()
+    expected = -log_probabilities.gather(1, world.labels.of["development"][:, None]).mean().item()
+    assert last == pytest.approx(expected, rel=1e-3)

@@ -1,0 +1,243 @@
+"""Which runs sections 4 and 6 need: fair comparisons, from one alignment, planned without a look at the data."""
+
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from distillation.core.data import DataError
+from distillation.core.store import Store
+from distillation.speech import alignment
+from distillation.speech import nets as speech
+from distillation.speech import plan as speech_plans
+from distillation.speech.nets import AcousticModel, Config, Ensemble, Student, Transfer
+from distillation.speech.plan import PAPER, QUICK, SMOKE, SpeechProfile, section4, section6, speech_profile
+
+every_profile = pytest.mark.parametrize("profile", [PAPER, QUICK, SMOKE], ids=lambda profile: profile.name)
+
+
+def configs(profile: SpeechProfile) -> list[Config]:
+    """All runs of both sections, with those that several questions share as often as they are asked for."""
+    return list(chain.from_iterable((section4(profile) | section6(profile)).values()))
+
+
+def trained(config: Config) -> bool:
+    return isinstance(config, AcousticModel | Student)
+
+
+def steps(config: AcousticModel | Student, frames: int = 480_000) -> float:
+    """Of a training part with so many frames."""
+    if isinstance(getattr(config, "teacher", None), Transfer):
+        frames = frames * sum(1 / speed for speed in (1.0, *config.teacher.speeds))
+    return config.optimisation.epochs * config.share * frames / config.optimisation.batch_size
+
+
+@every_profile
+def test_questions_are_asked_once_and_have_runs(profile: SpeechProfile) -> None:
+    assert not set(section4(profile)) & set(section6(profile))
+    for name, runs in (section4(profile) | section6(profile)).items():
+        assert len(set(runs)) == len(runs), name
+        assert runs or (name == "sizes" and not profile.sizes)
+
+
+@every_profile
+def test_no_run_is_made_twice_under_two_names(profile: SpeechProfile, tmp_path: Path) -> None:
+    distinct, store = set(configs(profile)), Store(tmp_path, speech.RECIPE)
+    assert len({store.key(config) for config in distinct}) == len(distinct)
+
+    # What a run gives does not depend on the number of threads.
+    assert len({replace(config, threads=1) for config in distinct}) == len(distinct)
+    # A share of one is all utterances, whatever the draw; there is one draw of them.
+    assert all(config.subset == 0 for config in distinct if trained(config) and config.share == 1)
+
+
+@every_profile
+def test_teachers_and_members_are_runs_that_are_shown_too(profile: SpeechProfile) -> None:
+    shown = set(configs(profile))
+    teachers = set(speech.teachers_of(list(shown)))
+    assert {teacher for teacher in teachers if not isinstance(teacher, Transfer)} <= shown
+    assert {t.ensemble for t in teachers if isinstance(t, Transfer)} == {section4(profile)["ensemble"][0]}
+    assert set(section6(profile)["full"]) <= set(section4(profile)["baseline"])
+    assert all(member.resample for member in section4(profile)["resampled members"])
+    assert section4(profile)["baseline"] == list(section4(profile)["ensemble"][0].members)
+    assert [config.mean for config in section4(profile)["ensemble"]] == ["arithmetic", "geometric"]
+    assert section4(profile)["resampled"][0].members == tuple(section4(profile)["resampled members"])
+
+
+@every_profile
+def test_all_share_one_alignment(profile: SpeechProfile) -> None:
+    assert {config.alignment for config in configs(profile)} == {profile.alignment}
+    assert profile.dataset == profile.alignment.dataset
+
+
+@every_profile
+def test_students_start_like_none_of_the_members(profile: SpeechProfile) -> None:
+    ensembles = [config for config in configs(profile) if isinstance(config, Ensemble)]
+    assert {config.size for config in section4(profile)["ensemble"]} == {profile.ensemble_size}
+    assert {config.size for config in section4(profile)["resampled"]} == {profile.resampled}
+    members = {member.seed for config in ensembles for member in config.members}
+    students = {config.seed for config in configs(profile) if isinstance(config, Student)}
+    assert students
+    assert not students & members
+    compared = ("hard, longer", "regularised", "small", "hard")
+    for config in chain.from_iterable((section4(profile) | section6(profile))[name] for name in compared):
+        assert config.seed not in members
+
+
+@every_profile
+def test_hard_and_soft_targets_get_the_same_utterances_and_steps(profile: SpeechProfile) -> None:
+    section = section6(profile)
+
+    def settings(config: AcousticModel | Student) -> tuple:
+        steps = config.optimisation.epochs, config.optimisation.batch_size
+        return config.share, config.subset, config.hidden, *steps, config.evaluate_every, config.seed
+
+    rates = [[config.optimisation.learning_rate for config in section[name]] for name in ("hard", "soft")]
+    assert rates[1] == [rate / 2 for rate in rates[0]]  # with the full rate, soft targets on a share diverge
+    hard, soft, both = ([settings(config) for config in section[name]] for name in ("hard", "soft", "soft and hard"))
+    assert hard == soft
+    assert set(both) <= set(soft)
+    assert len(hard) == len(profile.shares) * profile.subsets
+    assert {share for share, *_ in both} == {share for share, _ in profile.shares[:2]}
+    assert profile.shares[0][0] == 0.03  # the headline is about the first
+    assert min(steps(config) for config in section["hard"]) > 0
+    assert all(config.evaluate_every for config in section["hard"])  # else there is no early stopping
+
+
+@every_profile
+def test_soft_targets_on_a_share_come_from_the_baseline_of_that_number(profile: SpeechProfile) -> None:
+    section = section6(profile)
+    for name in ("soft", "soft and hard"):
+        for config in section[name]:
+            number = config.seed - 100
+            assert config.teacher == section["full"][number]
+            assert config.teacher.share == 1
+            assert config.subset == number
+            assert (config.hard_weight > 0) == (name == "soft and hard")
+    assert [config.seed for config in section["full"]] == list(range(profile.subsets))
+
+
+@every_profile
+def test_nets_that_are_compared_take_as_many_steps(profile: SpeechProfile) -> None:
+    section = section4(profile)
+    pairs = {
+        "distilled, same speech": ("hard, longer", "longer", profile.headline_seeds),
+        "small, distilled": ("small", "student", profile.seeds),
+    }
+    for softly, (hardly, training, seeds) in pairs.items():
+        soft, hard = section[softly], section[hardly]
+        assert {config.optimisation for config in hard + soft} == {getattr(profile, training)}
+        assert len({config.hidden for config in hard + soft}) == 1
+        assert [config.seed for config in hard] == [config.seed for config in soft]
+        assert len(hard) == len(soft) == seeds
+        assert {type(config) for config in hard} == {AcousticModel}
+        assert {config.teacher for config in soft} == {section["ensemble"][0]}
+    assert section["small"][0].hidden == profile.small != profile.hidden == section["hard, longer"][0].hidden
+    assert {config.hard_weight for config in section["distilled, same speech"]} == {profile.headline_weight}
+
+
+@every_profile
+def test_the_tables_students_learn_from_more_speech_without_hard_targets(profile: SpeechProfile) -> None:
+    section = section4(profile)
+    students = section["distilled"]
+    assert len(students) == profile.headline_seeds
+    assert {config.teacher for config in students} == {Transfer(section["ensemble"][0], profile.speeds)}
+    assert {config.optimisation for config in students} == {profile.more_speech}
+    assert {config.hard_weight for config in students} == {0}
+    assert {config.share for config in students} == {1}  # of nothing less than the transfer set
+    assert {config.hidden for config in students} == {profile.hidden} == {c.hidden for c in section["baseline"]}
+    assert {config.temperature for config in students} == {profile.temperature}
+    if profile is PAPER:  # or more speech would only mean fewer steps on each frame
+        assert steps(students[0]) > 0.99 * steps(section["distilled, same speech"][0])
+
+
+@every_profile
+def test_sweeps_vary_one_setting(profile: SpeechProfile) -> None:
+    default = speech_plans.student(profile, 0)
+    section = section4(profile)
+    for config in section["hard weight"]:
+        assert replace(config, hard_weight=default.hard_weight, seed=100) == default
+    assert {c.hard_weight for c in section["hard weight"]} == set(profile.hard_weights)
+    for config in section["temperature"]:
+        rate = profile.student.learning_rate / (2 if config.temperature >= 5 else 1)
+        slower = replace(profile.student, learning_rate=rate)
+        assert replace(config, temperature=default.temperature, seed=100) == replace(default, optimisation=slower)
+    assert {c.temperature for c in section["temperature"]} == set(profile.temperatures)
+    assert default.temperature in profile.temperatures
+    for name in ("temperature", "hard weight"):
+        assert {config.seed for config in section[name]} == {100 + seed for seed in range(profile.seeds)}
+
+
+@every_profile
+def test_plans_are_made_without_a_look_at_data_or_results(
+    profile: SpeechProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = section4(profile) | section6(profile)
+
+    def refuse(*_) -> None:
+        raise AssertionError("A plan that depends on results could depend on the test set.")
+
+    for module in (speech, alignment):
+        monkeypatch.setattr(module, "corpus", refuse)
+    for name in ("read", "tensors", "has"):
+        monkeypatch.setattr(Store, name, refuse)
+    assert section4(profile) | section6(profile) == before
+
+
+def test_the_published_run_is_on_an4_and_of_the_papers_size() -> None:
+    assert PAPER.dataset == "an4"
+    assert {config.alignment.dataset for config in configs(PAPER)} == {"an4"}
+    assert PAPER.ensemble_size == 10
+    assert PAPER.temperatures == (1, 2, 5, 10)
+    assert {share for share, _ in PAPER.shares} >= {0.03}
+    assert ((2560,) * 8) in {config.hidden for config in section4(PAPER)["sizes"]}
+    assert min(PAPER.seeds, PAPER.headline_seeds, PAPER.subsets) >= 3
+    assert SMOKE.dataset == "synthetic speech"
+    assert (PAPER.name, QUICK.name, SMOKE.name) == ("paper", "quick", "smoke")
+
+
+def test_an_unknown_profile_is_refused_with_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"Unknown profile 'huge': choose one of smoke, quick, paper\."):
+        speech_profile("huge")
+
+
+def test_quick_falls_back_to_synthetic_speech_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("DISTILLATION_OFFLINE", "1")
+    monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
+    found = speech_profile("quick")
+    assert "synthetic speech stands in" in capsys.readouterr().out
+    assert found == replace(QUICK, alignment=found.alignment)
+    stand_in = {"dataset": "synthetic speech", "leaves": SMOKE.alignment.leaves}
+    assert found.alignment == replace(QUICK.alignment, **stand_in)
+    assert {config.alignment for config in configs(found)} == {found.alignment}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quick_is_on_an4_where_it_is_and_paper_never_on_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(speech_plans.an4, "find", lambda: "an4")
+    assert speech_profile("quick") == QUICK
+    monkeypatch.setattr(speech_plans.an4, "find", lambda: "synthetic speech")
+    assert (speech_profile("paper"), speech_profile("smoke")) == (PAPER, SMOKE)
+    assert capsys.readouterr().out == ""
+    monkeypatch.undo()
+    monkeypatch.setenv("DISTILLATION_OFFLINE", "1")
+    monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="an4"):
+        speech.corpus.__wrapped__(speech_profile("paper").dataset)  # whatever is in the cache
+
+
+@every_profile
+def test_records_live_beside_each_other_under_the_profiles_name(
+    profile: SpeechProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path))
+    folder = tmp_path / profile.name / "records"
+    assert profile.store("speech") == Store(folder / "speech", speech.RECIPE)
+    assert profile.store("alignment") == Store(folder / "alignment", alignment.RECIPE)
+    with pytest.raises(KeyError):
+        profile.store("mnist")
