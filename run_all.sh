@@ -10,7 +10,6 @@ for name in DISTILLATION_DATA DISTILLATION_RESULTS; do # notebooks run in anothe
 done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" # the package is used from here, also by the notebooks' kernels
 export JUPYTER_PREFER_ENV_PATH=1                        # the kernel of .venv, not one that the user has registered
 export PYDEVD_DISABLE_FILE_VALIDATION=1                 # no debugger warnings from the kernels
 
@@ -32,7 +31,7 @@ find_python() {
 }
 
 set_up() {
-    local python wanted stamp=.venv/requirements.sha256
+    local python wanted stamp=.venv/installed.sha256
     if ! is_supported .venv/bin/python; then
         python=$(find_python)
         echo "Creating .venv with $("$python" --version)."
@@ -41,7 +40,10 @@ set_up() {
             return 1
         }
     fi
-    wanted=$(.venv/bin/python -c 'import hashlib; print(hashlib.sha256(open("requirements.txt", "rb").read()).hexdigest())')
+    # Of what is installed, and of the place that the package is used from: a moved checkout is installed again.
+    wanted=$(.venv/bin/python -c 'import hashlib, pathlib
+files = b"".join(pathlib.Path(name).read_bytes() for name in ("requirements.txt", "pyproject.toml"))
+print(hashlib.sha256(files + str(pathlib.Path.cwd()).encode()).hexdigest())')
     if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then
         return
     fi
@@ -56,6 +58,8 @@ set_up() {
             return 1
         }
     fi
+    # The package itself, from here: edits count at once, and Jupyter and every snippet find it.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
     echo "$wanted" >"$stamp" # written last, so that an interrupted installation is done again
 }
 
@@ -81,8 +85,7 @@ for argument in "$@"; do
         if [ "$1" = verify ]; then
             break # its own help needs the package
         fi
-        python=$(find_python)
-        exec "$python" -m distillation.commands.run --help
+        exec cat src/distillation/commands/help.txt
         ;;
     esac
 done

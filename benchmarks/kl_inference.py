@@ -1,6 +1,6 @@
 """The inference of section 5.4 by expectation-maximisation and by the paper's gradient descent.
 
-    PYTHONPATH=src python benchmarks/kl_inference.py [--images 10000] [--n 1] [--threads 1]
+    .venv/bin/python benchmarks/kl_inference.py [--images 10000] [--n 1] [--threads 1]
 
 Prints a Markdown table of seconds per 10,000 images, measured in this call; asserts nothing.
 """
@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 
 from distillation.core.store import Store
-from distillation.specialists import inference_time
 from distillation.specialists.inference_time import InferenceTime
 
 
@@ -25,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     config = InferenceTime(images=options.images, n=options.n, threads=options.threads)
     torch.set_num_threads(config.threads)
-    metrics = inference_time.run(config, Store(Path("unused"), inference_time.RECIPE))["metrics"]
+    metrics = config.run(Store(Path("unused")))["metrics"]
     print(
         f"{config.images} images, {config.classes} classes, {config.specialists} specialists of {config.size}, "
         f"{metrics['active_mean']:.1f} active; at most {metrics['iterations']} iterations of expectation-maximisation\n"

@@ -1,6 +1,6 @@
 """How a sweep speeds up with workers, and what the paper's acoustic model would cost at rates measured here.
 
-    PYTHONPATH=src python benchmarks/scaling.py [--workers 1 2] [--runs 8] [--rounds 3] [--save]
+    .venv/bin/python benchmarks/scaling.py [--workers 1 2] [--runs 8] [--rounds 3] [--save]
 
 Prints three Markdown tables; asserts nothing.  The first, and the matrix products of the second, are measured in this
 call on the CPU; the rate of training is that of a published record.  --save writes the tables to results/paper/tables
@@ -27,11 +27,9 @@ from training_step import Case, products
 
 from distillation.commands import publish
 from distillation.core.data import REPOSITORY
-from distillation.core.store import Store
+from distillation.core.store import Store, results_folder
 from distillation.core.sweep import sweep
 from distillation.core.training import Optimisation
-from distillation.mnist import nets as mnist
-from distillation.mnist import plan as plans
 from distillation.mnist.nets import Net
 from distillation.speech import plan as speech_plans
 
@@ -68,9 +66,9 @@ def main() -> None:
     for name, table in found.items():
         print(f"\n{name}\n\n{markdown(table)}")
         if options.save:
-            save(table, name, plans.PAPER.results / "tables")
+            save(table, name, results_folder("paper") / "tables")
     if options.save:
-        DOCS.write_text(page(DOCS.read_text(), plans.PAPER.results / "tables"))
+        DOCS.write_text(page(DOCS.read_text(), results_folder("paper") / "tables"))
 
 
 def speed_up(nets: list[Net], numbers: Sequence[int], rounds: int) -> pd.DataFrame:
@@ -100,7 +98,7 @@ def seconds_of_sweep(nets: list[Net]) -> float:
     """Wall-clock seconds of a sweep that has nothing yet, on workers that may be warm."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        sweep(mnist.run, nets, Store(Path(folder), mnist.RECIPE))
+        sweep(nets, Store(Path(folder)))
         return time.perf_counter() - started
 
 
@@ -156,7 +154,7 @@ def training_rate() -> float:
     """
     profile = speech_plans.PAPER
     (config,) = [net for net in speech_plans.section4(profile)["sizes"] if net.hidden == SIZES[1:-1]]
-    record = profile.store("speech").read(config)
+    record = Store.of(profile.name).read(config)
     frames = record["metrics"]["steps"] * config.optimisation.batch_size
     return 6 * record["metrics"]["parameters"] * frames / record["seconds"] / config.threads
 
@@ -221,7 +219,7 @@ def page(text: str, folder: Path) -> str:
 def shown(path: Path) -> str:
     """A saved table as Markdown, or how to measure it."""
     if not path.exists():
-        return f"*Not measured yet: `PYTHONPATH=src .venv/bin/{COMMAND}` on an idle machine puts the table here.*"
+        return f"*Not measured yet: `.venv/bin/{COMMAND}` on an idle machine puts the table here.*"
     return markdown(pd.read_csv(path, dtype=str, keep_default_na=False))
 
 

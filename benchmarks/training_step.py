@@ -1,6 +1,6 @@
 """The training step against its matrix products alone and against the loop of PyTorch's distillation tutorial.
 
-    PYTHONPATH=src python benchmarks/training_step.py [--cases 20480] [--rounds 3] [--save]
+    .venv/bin/python benchmarks/training_step.py [--cases 20480] [--rounds 3] [--save]
 
 Prints a Markdown table of seconds per 60,000 cases and their ratios, all measured in this call; asserts nothing.
 """
@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from distillation.core.models import mlp
 from distillation.core.objectives import distillation_loss, soften
+from distillation.core.store import results_folder
 from distillation.core.training import Optimisation, compute_dtype, device, train
 from distillation.mnist import plan as plans
 
@@ -69,7 +70,7 @@ def main() -> None:
     text = result.to_markdown(index=False, disable_numparse=True)
     print(text)
     if options.save:
-        folder = plans.PAPER.results / "tables"
+        folder = results_folder("paper") / "tables"
         folder.mkdir(parents=True, exist_ok=True)
         result.to_csv(folder / "benchmark.csv", index=False)
         (folder / "benchmark.md").write_text(text + "\n")

@@ -6,7 +6,6 @@ import torch
 from hypothesis import settings
 
 from distillation.core.store import Store
-from distillation.mnist import nets as mnist
 
 pytest_plugins = ["small_mnist", "small_an4", "small_cifar100"]
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
@@ -28,4 +27,4 @@ def _seed() -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "records" / "mnist", mnist.RECIPE)
+    return Store(tmp_path / "records")

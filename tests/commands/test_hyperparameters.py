@@ -1,14 +1,17 @@
 """The table of hyper-parameters says what the plans say."""
 
+import pandas as pd
 import pytest
 
 from distillation.commands import hyperparameters
 from distillation.commands.hyperparameters import COLUMNS, layers, listed, settings
+from distillation.core.figures import PUBLISHED
 from distillation.core.training import Optimisation
-from distillation.mnist import plan as plans
+from distillation.mnist import plan as mnist_plan
 from distillation.mnist.nets import Net
-from distillation.specialists import plan as specialist_plans
-from distillation.speech import plan as speech_plans
+from distillation.specialists import plan as specialists_plan
+from distillation.speech import plan as speech_plan
+from distillation.speech.alignment import Alignment
 from distillation.speech.nets import Ensemble
 
 
@@ -18,12 +21,19 @@ def test_every_question_has_its_row(profile: str) -> None:
     assert tuple(table.columns) == ("notebook", "runs", "number", *COLUMNS)
     assert not table.duplicated(["notebook", "runs"]).any()
     by_notebook = {notebook: set(rows["runs"]) for notebook, rows in table.groupby("notebook")}
-    assert by_notebook["02"] == set(plans.section3(plans.profile(profile)))
-    section4 = speech_plans.section4(speech_plans.speech_profile(profile))
-    assert by_notebook["03"] == {name for name, runs in section4.items() if not isinstance(runs[0], Ensemble)}
-    pictures = specialist_plans.specialist_profile(profile)
-    assert set(specialist_plans.distilled(pictures)) | set(specialist_plans.mixtures(pictures)) < by_notebook["06"]
-    assert len(by_notebook["04"]) == 2 * len(specialist_plans.section5(pictures))
+    plan = mnist_plan.plan(mnist_plan.profile(profile)) | speech_plan.plan(speech_plan.profile(profile))
+    for notebook, questions in plan.items():
+        trained = {name for name, runs in questions.items() if not isinstance(runs[0], Ensemble | Alignment)}
+        assert by_notebook[notebook] == trained
+    pictures = specialists_plan.profile(profile)
+    section5 = {name for name, runs in specialists_plan.section5(pictures).items() if hasattr(runs[0], "first")}
+    assert by_notebook["04"] == {f"{kind}: {name}" for kind in ("generalists", "specialists") for name in section5}
+    assert by_notebook["06"] == set(specialists_plan.open_questions(pictures)) - {"specialists"}  # as in notebook 04
+
+
+def test_published_table_is_current() -> None:
+    published = pd.read_csv(PUBLISHED / "tables" / "hyperparameters.csv", dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(hyperparameters.table("paper"), published)
 
 
 def test_rows_by_hand() -> None:
@@ -38,7 +48,7 @@ def test_rows_by_hand() -> None:
     of_hard_targets_alone = table.loc[("06", "continued"), ["temperature", "hard targets' weight"]]
     assert of_hard_targets_alone.tolist() == ["", ""]
     assert table.loc[("01", "size"), "epochs"] == "10 to 1,000"
-    profile = specialist_plans.specialist_profile("paper")
+    profile = specialists_plan.profile("paper")
     assert table.loc[("06", "temperature"), "temperature"] == "; ".join(map(str, profile.temperatures))
 
 

@@ -7,14 +7,19 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urldefrag, urljoin
 
 import nbformat
 import pytest
+from matplotlib import pyplot as plt
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from distillation.commands import overview, site
-from distillation.commands.run import NOTEBOOKS, REPOSITORY
+from distillation.commands.notebooks import NOTEBOOKS
+from distillation.core import figures
+from distillation.core.data import REPOSITORY
+from distillation.core.figures import traced
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -41,7 +46,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built site."""
     folder = tmp_path_factory.mktemp("site") / "site"
     site.build(folder)
@@ -49,7 +54,7 @@ def built(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(built) -> Iterator[str]:
+def address(built: Path) -> Iterator[str]:
     """Where the built site is served."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(built)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -58,7 +63,7 @@ def address(built) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A headless Chromium with an empty profile of its own."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (on Debian: apt-get install chromium), so no page was looked at.")
@@ -69,7 +74,7 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser) -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """An empty page that notes its requests in `requested`, and errors of the console or network in `problems`."""
     opened = browser.new_page(color_scheme="light")
     opened.set_default_timeout(60_000)
@@ -83,7 +88,7 @@ def page(browser) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_loads_whole_and_from_this_host_alone(page, address, name):
+def test_page_loads_whole_and_from_this_host_alone(page: Page, address: str, name: str) -> None:
     page.goto(address + name)
     assert page.problems == []
     assert [url for url in page.requested if not url.startswith((address, "data:"))] == []
@@ -95,7 +100,7 @@ def test_page_loads_whole_and_from_this_host_alone(page, address, name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_fits_a_phone(page, address, name):
+def test_page_fits_a_phone(page: Page, address: str, name: str) -> None:
     page.set_viewport_size(PHONE)
     page.goto(address + name)
     for element in ("document.documentElement", "document.querySelector('.content')"):
@@ -103,7 +108,7 @@ def test_page_fits_a_phone(page, address, name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_links_lead_somewhere(page, address, name):
+def test_links_lead_somewhere(page: Page, address: str, name: str) -> None:
     page.goto(address + name)
     links = page.evaluate("[...document.querySelectorAll('a[href]')].map(link => link.getAttribute('href'))")
     for url, anchor in {urldefrag(urljoin(address + name, link)) for link in links}:
@@ -114,7 +119,7 @@ def test_links_lead_somewhere(page, address, name):
         assert not anchor or f'id="{anchor}"' in answer.text(), f"{url}#{anchor}"
 
 
-def test_every_figure_of_the_notebooks_is_there(page, address):
+def test_every_figure_of_the_notebooks_is_there(page: Page, address: str) -> None:
     for name in NAMES:
         cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
         drawn = [
@@ -124,7 +129,7 @@ def test_every_figure_of_the_notebooks_is_there(page, address):
         assert page.locator("article figure img").count() == len(drawn)
 
 
-def test_equations_are_drawn(page, address):
+def test_equations_are_drawn(page: Page, address: str) -> None:
     page.goto(address + "notebooks/04_specialists.html")
     text = page.locator("article").inner_text()
     assert "$" not in text
@@ -138,7 +143,7 @@ def test_equations_are_drawn(page, address):
     assert page.evaluate("document.fonts.check('16px \"STIX Two Math\"')")
 
 
-def test_dark_mode_can_be_switched_and_figures_keep_a_white_plate(page, address):
+def test_dark_mode_can_be_switched_and_figures_keep_a_white_plate(page: Page, address: str) -> None:
     page.goto(address + PAGES[-1])
     seen = {page.evaluate(BACKGROUND)}
     for _ in range(3):  # by the system, light, dark
@@ -151,7 +156,7 @@ def test_dark_mode_can_be_switched_and_figures_keep_a_white_plate(page, address)
     assert dark < 3 * 60
 
 
-def test_figure_is_enlarged_by_click_and_by_key_and_closed_again(page, address):
+def test_figure_is_enlarged_by_click_and_by_key_and_closed_again(page: Page, address: str) -> None:
     page.goto(address + "notebooks/02_mnist.html")
     button = page.locator(FIGURE_BUTTON).first
     small = button.locator("img").bounding_box()["width"]
@@ -167,7 +172,7 @@ def test_figure_is_enlarged_by_click_and_by_key_and_closed_again(page, address):
     large.wait_for(state="hidden")
 
 
-def test_landing_page_leads_from_every_claim_to_its_records_and_notebook(page, address):
+def test_landing_page_leads_from_every_claim_to_its_records_and_notebook(page: Page, address: str) -> None:
     page.goto(address)
     rows = page.locator("table.scorecard tbody tr")
     claims = overview.headline()
@@ -189,16 +194,33 @@ def cell(*outputs: dict) -> nbformat.NotebookNode:
     return nbformat.v4.new_code_cell("draw()", outputs=shown)
 
 
-def test_captions_become_the_figures_alternative_text():
-    caption = "*Figure `mnist_systems`. Errors of [all\nnets](02_mnist.ipynb), *by* `T`.*"
+@pytest.mark.parametrize("sources", [(), ("plain",), ("hard weight, held out", "examples")])
+def test_captions_become_the_figures_alternative_text(sources: tuple[str, ...]) -> None:
+    said = "Errors of [all\nnets](02_mnist.ipynb), *by* `T`."
+    links = ", ".join(traced(source, f"Notebook 02: {source}", "../") for source in sources)
+    records = f" Records: {links}." if sources else ""
+    caption = f"*Figure `mnist_systems`. {said}{records}*"
     drawn = cell({"image/png": ""}, {"text/markdown": caption}, {site.WIDGET: {}}, {"text/markdown": "some text"})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\n# Other"), drawn])
     title, changed = site.page(notebook, "07_scorecard").cells
     assert title.source == "# 07 · Title\n\n# Other"
     picture, text = (output.data["text/markdown"] for output in changed.outputs)
     assert "{figure} /results/paper/figures/mnist_systems.png\n:alt: Errors of all nets, by T.\n" in picture
-    assert "\nFigure `mnist_systems`. Errors of [all nets](02_mnist.ipynb), *by* `T`.\n" in picture
+    assert f"\nFigure `mnist_systems`. Errors of [all nets](02_mnist.ipynb), *by* `T`.{records}\n" in picture
     assert text == "some text"
+
+
+def test_captions_are_those_that_figures_show_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With links to records, as in the published run."""
+    outputs = []
+    monkeypatch.setattr(figures, "display", lambda shown: outputs.append(shown))
+    monkeypatch.setattr(figures, "PUBLISHED", tmp_path)
+    results = SimpleNamespace(folder=tmp_path, heading=lambda source: f"Notebook 02: {source}")
+    figures.show(plt.figure(), "mnist_systems", "Errors of all\nnets.", results, "plain", "hard weight, held out")
+    drawn = cell({"image/png": ""}, {"text/markdown": outputs[-1].data})
+    (shown,) = site.shown(drawn.outputs, "here")
+    assert "\n:alt: Errors of all nets.\n" in shown.data["text/markdown"]
+    assert "Records: [plain](../results/paper/provenance.md#notebook-02-plain), [" in shown.data["text/markdown"]
 
 
 @pytest.mark.parametrize(
@@ -209,18 +231,18 @@ def test_captions_become_the_figures_alternative_text():
         ([{"image/png": ""}, {"text/markdown": "*Figure `gone`. Text.*"}], "results/paper/figures/gone.png is missing"),
     ],
 )
-def test_a_figure_that_cannot_be_shown_is_named(outputs, message):
+def test_a_figure_that_cannot_be_shown_is_named(outputs: list[dict], message: str) -> None:
     with pytest.raises(site.SiteError, match=message):
         site.page(nbformat.v4.new_notebook(cells=[cell(*outputs)]), "02_a")
 
 
-def test_missing_sphinx_gets_one_clear_sentence(monkeypatch, capsys):
+def test_missing_sphinx_gets_one_clear_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setitem(sys.modules, "myst_nb", None)
     assert site.main() == 1
     assert "The site needs myst_nb, which is not installed: ./run_all.sh site installs it" in capsys.readouterr().err
 
 
-def test_citations_are_complete_bibtex():
+def test_citations_are_complete_bibtex() -> None:
     text = site.bibliography((REPOSITORY / "CITATION.cff").read_text())
     assert "@software{distilling2026,\n" in text
     assert "author  = {Hinton, Geoffrey and Vinyals, Oriol and Dean, Jeff},\n" in text

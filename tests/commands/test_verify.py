@@ -1,6 +1,7 @@
-"""The audit runs records again from nothing, and notices what does not come out again."""
+"""Verifying runs records again from nothing, and notices what does not come out again."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,121 +10,167 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from distillation.commands import verify as audit
-from distillation.commands.published import Published, Run
-from distillation.commands.verify import Verdict, cost, draw, judge, prediction_interval, reseeded
+from distillation.commands import overview, verify, wings
+from distillation.commands.verify import Published, Verdict, cost, draw, judge, prediction_interval, reseeded
+from distillation.core.store import Configuration, Store
+from distillation.core.sweep import sweep
 from distillation.core.training import Optimisation
-from distillation.mnist import nets as mnist
 from distillation.mnist.nets import Ensemble, Net, Student
-from distillation.speech import alignment
-from distillation.speech import nets as speech
+from distillation.speech.alignment import Alignment
+from distillation.speech.nets import AcousticModel
 
 BRIEF = Optimisation(epochs=1, batch_size=128)
 NETS = [Net("digits", (8,), optimisation=BRIEF, seed=seed) for seed in range(3)]
 STUDENT = Student(Ensemble((NETS[0], NETS[1])), (6,), optimisation=BRIEF)
+RUNS = [*NETS, STUDENT]
 HERE = {"device": "cpu", "matrix_units": True, "processor": "one", "torch": "2", "python": "3"}
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set]:
-    """A tiny published run: three nets, and a student of two of them."""
-    monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path / "results"))
+def published(store: Store, monkeypatch: pytest.MonkeyPatch) -> Published:
+    """A tiny published run: three nets, the seeds of a claim, and a student of two of them."""
     monkeypatch.setenv("DISTILLATION_JOBS", "1")
-    found = {"mnist": {*NETS, STUDENT}}
-    mnist.run_all([*NETS, STUDENT], Published().store("mnist"), name="test")
-    monkeypatch.setattr(Published, "runs", lambda self: found)
-    monkeypatch.setattr(Published, "claims", lambda self: {"nets": [Run("mnist", net) for net in NETS]})
+    sweep(RUNS, store)
+
+    def planned(profile: str) -> Iterator[tuple[str, str, Configuration]]:
+        yield from (("02", "nets", net) for net in NETS)
+        yield "02", "student", STUDENT
+
+    found = Published(store, frozenset(RUNS), Alignment())
+    monkeypatch.setattr(wings, "planned", planned)
+    monkeypatch.setattr(Published, "of", lambda profile: found)
+    monkeypatch.setattr(verify, "CLAIMS", {"claim": "nets"})
     return found
 
 
-def change(config, **metrics) -> None:
+def change(published: Published, config: Configuration, **metrics: float) -> None:
     """Another result in a published record."""
-    record = Published().store("mnist").read(config)
-    record["metrics"] |= metrics
-    Published().store("mnist").write(config, record)
+    record = published.store.read(config)
+    published.store.write(config, record | {"metrics": record["metrics"] | metrics})
 
 
-def test_what_is_run_again_is_identical(published: dict, capsys: pytest.CaptureFixture) -> None:
-    before = {path: path.read_bytes() for path in Published().store("mnist").folder.iterdir()}
-    assert audit.main(["4", "--draw", "1"]) == 0
+def test_what_is_run_again_is_identical(published: Published, capsys: pytest.CaptureFixture) -> None:
+    before = {path: path.read_bytes() for path in published.store.folder.rglob("*.*")}
+    assert verify.main(["4", "--draw", "1"]) == 0
     shown = capsys.readouterr().out
-    for config in published["mnist"]:
-        assert f"{Published().name(Run('mnist', config))} " in shown
+    for config in RUNS:
+        assert f"{published.store.name(config)} ({type(config).__name__}): took" in shown
     assert shown.count("identical") == 4
     assert "4 records run again: 0 do not agree, 0 cannot be judged." in shown
-    assert {path: path.read_bytes() for path in Published().store("mnist").folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in published.store.folder.rglob("*.*")} == before
 
 
-def test_a_student_is_run_again_with_its_teachers(published: dict, tmp_path: Path) -> None:
-    again = Published(folder=tmp_path / "again")
-    audit.run_again(Run("mnist", STUDENT), Published(), again)
-    rows = audit.compared(Published(), again)
+def test_a_student_is_run_again_with_its_teachers(published: Published, tmp_path: Path) -> None:
+    again = Store(tmp_path / "again")
+    verify.run_again(STUDENT, published, again)
+    rows = verify.compared(published, again)
     assert sorted(rows["kind"]) == ["Net", "Net", "Student"]
     assert rows["ok"].all()
 
 
-def test_a_record_that_does_not_come_out_again_fails(published: dict, capsys: pytest.CaptureFixture) -> None:
-    change(NETS[2], train_errors=-1)
-    assert audit.main(["4"]) == 1
+def test_a_record_that_does_not_come_out_again_fails(published: Published, capsys: pytest.CaptureFixture) -> None:
+    change(published, NETS[2], train_errors=-1)
+    assert verify.main(["4"]) == 1
     shown = capsys.readouterr().out
     assert shown.count("DIFFERS on the same machine") == 1
     assert "1 do not agree" in shown
 
 
+@pytest.fixture
+def aligned(store: Store) -> Published:
+    """Published by hand: an alignment and a model on it."""
+    frozen = Alignment()
+    model = AcousticModel(frozen)
+    for config, seconds in ((frozen, 100.0), (model, 5.0)):
+        store.write(config, {"metrics": {}, "history": [], "seconds": seconds, "environment": HERE})
+    store.write_tensors(frozen, {})
+    return Published(store, frozenset({frozen, model}), frozen)
+
+
 def test_alignment_is_priced_and_run_apart_from_those_that_share_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    aligned: Published, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """They start from a copy of the published one, which would stand in the place of its second run."""
-    monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path))
-    published = Published("smoke")
-    aligned = Run("alignment", published.alignment)
-    model = Run("speech", speech.AcousticModel(published.alignment))
-    for run, seconds in ((aligned, 100.0), (model, 5.0)):
-        published.store(run.experiment).write(run.config, {"metrics": {}, "history": [], "seconds": seconds})
-    of = {run.config: run.experiment for run in (aligned, model)}
-    assert (cost(aligned, published, of), cost(model, published, of)) == (100, 5)
+    (model,) = aligned.runs - {aligned.frozen}
+    assert (cost(aligned.frozen, aligned), cost(model, aligned)) == (100, 5)
     folders = {}
-    monkeypatch.setattr(audit, "draw", lambda *_: [(model, 5.0), (aligned, 100.0)])
-    monkeypatch.setattr(audit, "run_again", lambda run, _, again: folders.update({run.experiment: again.folder}))
-    monkeypatch.setattr(audit, "compared", lambda *_: pd.DataFrame({"run": ["one"], "ok": [True]}))
-    assert audit.verify(published, 2) == 0
+    monkeypatch.setattr(verify, "draw", lambda *_: [(model, 5.0), (aligned.frozen, 100.0)])
+    monkeypatch.setattr(verify, "run_again", lambda config, _, again: folders.update({config.experiment: again.folder}))
+    monkeypatch.setattr(verify, "compared", lambda *_: pd.DataFrame({"run": ["one"], "ok": [True]}))
+    assert verify.verify(aligned, 2) == 0
     assert folders["alignment"] != folders["speech"]
     assert "2 records run again" in capsys.readouterr().out
 
 
-def test_fresh_seeds(published: dict, capsys: pytest.CaptureFixture) -> None:
-    assert audit.main(["--claim", "nets", "--seeds", "2"]) == 0
-    assert "nets: published" in capsys.readouterr().out
+def aligned_again(config: Alignment, store: Store) -> dict:
+    store.write_tensors(config, {})
+    return {"metrics": {"made": "again"}, "history": []}
+
+
+def test_what_starts_from_the_alignment_starts_from_a_copy_of_it(
+    aligned: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model,) = aligned.runs - {aligned.frozen}
+    again = Store(tmp_path / "again")
+    monkeypatch.setenv("DISTILLATION_JOBS", "1")
+    monkeypatch.setattr(AcousticModel, "run", lambda *_: {"metrics": {}, "history": []})
+    monkeypatch.setattr(Alignment, "run", aligned_again)
+    verify.run_again(model, aligned, again)
+    assert again.read(aligned.frozen) == aligned.store.read(aligned.frozen)
+    assert verify.compared(aligned, again)["kind"].tolist() == ["AcousticModel"]  # a copy tells nothing
+    verify.run_again(aligned.frozen, aligned, Store(tmp_path / "apart"))
+    assert Store(tmp_path / "apart").metrics(aligned.frozen) == {"made": "again"}
+
+
+def test_fresh_seeds(published: Published, capsys: pytest.CaptureFixture) -> None:
+    assert verify.main(["--claim", "claim", "--seeds", "2"]) == 0
+    assert "claim: published" in capsys.readouterr().out
     for number, net in enumerate(NETS):
-        change(net, errors=number)
-    assert audit.main(["--claim", "nets", "--seeds", "2"]) == 1
+        change(published, net, errors=number)
+    assert verify.main(["--claim", "claim", "--seeds", "2"]) == 1
     assert "it does NOT" in capsys.readouterr().out
 
 
-def test_what_is_missing_is_said_in_a_sentence(published: dict, capsys: pytest.CaptureFixture) -> None:
-    Published().store("mnist").path(NETS[2]).unlink()
-    assert audit.main(["4"]) == 1
-    assert "is missing: run ./run_all.sh paper" in capsys.readouterr().err
+@pytest.mark.parametrize("claim", sorted(verify.CLAIMS))
+def test_seeds_of_a_claim_are_those_that_it_is_the_mean_of(claim: str) -> None:
+    store, row = Store.of("paper"), overview.headline().set_index("id").loc[claim]
+    figures = [config.main_figure(store.metrics(config)) for config in verify.seeds_of(claim, "paper")]
+    assert len(figures) == row["seeds"]
+    assert float(f"{np.mean(figures):.6g}") == row["ours"]
+
+
+def test_published_are_the_planned_runs_and_all_they_start_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path))
+    found = Published.of("smoke")
+    assert found.store == Store(tmp_path / "smoke" / "records")
+    planned = {config for _, _, config in wings.planned("smoke")}
+    assert planned < found.runs
+    assert {part for config in planned for part in config.starts_from(found.store)} <= found.runs
+    assert [config for config in found.runs if isinstance(config, Alignment)] == [found.frozen]
+
+
+def test_what_is_missing_is_said_in_a_sentence(published: Published, capsys: pytest.CaptureFixture) -> None:
+    published.store.path(NETS[2]).unlink()
+    assert verify.main(["4"]) == 1
+    assert "is missing: run ./run_all.sh" in capsys.readouterr().err
     for wrong in (["0"], ["--claim", "nobody"], ["many"]):
         with pytest.raises(SystemExit) as stopped:
-            audit.main(wrong)
+            verify.main(wrong)
         assert stopped.value.code == 2
 
 
-def test_draws(published: dict) -> None:
+def test_draws(published: Published) -> None:
+    store = published.store
     for number, net in enumerate(NETS):
-        Published().store("mnist").write(net, Published().store("mnist").read(net) | {"seconds": 200.0 * 10.0**-number})
-    of = dict.fromkeys(published["mnist"], "mnist")
-    alone = Published().store("mnist").read(STUDENT)["seconds"]
-    assert cost(Run("mnist", STUDENT), Published(), of) == pytest.approx(200 + 20 + alone)
+        store.write(net, store.read(net) | {"seconds": 200.0 * 10.0**-number})
+    assert cost(STUDENT, published) == pytest.approx(200 + 20 + store.read(STUDENT)["seconds"])
     # The student needs the first.
-    assert {run.config for run, _ in draw(Published(), 9, True, None)} == {
-        NETS[1],
-        NETS[2],
-    }
-    assert draw(Published(), 2, False, 5) == draw(Published(), 2, False, 5)
-    drawn = {run.config for seed in range(30) for run, _ in draw(Published(), 1, False, seed)}
-    assert drawn == published["mnist"]
+    assert {config for config, _ in draw(published, 9, True, None)} == {NETS[1], NETS[2]}
+    assert draw(published, 2, False, 5) == draw(published, 2, False, 5)
+    drawn = {config for seed in range(30) for config, _ in draw(published, 1, False, seed)}
+    assert drawn == set(RUNS)
 
 
 def record(value: float, **environment) -> dict:
@@ -167,13 +214,14 @@ def test_fresh_seeds_leave_the_frozen_alignment_alone() -> None:
     assert reseeded(STUDENT, 1000).seed == 1000
     assert [member.seed for member in reseeded(STUDENT, 1000).teacher.members] == [1000, 1001]
     assert reseeded(STUDENT, 0) == STUDENT
-    frozen = alignment.Alignment()
-    model = reseeded(speech.AcousticModel(frozen), 7)
+    frozen = Alignment()
+    model = reseeded(AcousticModel(frozen), 7)
     assert (model.seed, model.alignment) == (7, frozen)
 
 
-def test_siblings_differ_by_their_seeds_alone(published: dict) -> None:
+def test_siblings_differ_by_their_seeds_alone(published: Published) -> None:
     other = replace(NETS[0], hidden=(9,))
-    assert len(audit.siblings_of(Run("mnist", NETS[0]), Published(), published["mnist"])) == 3
-    assert audit.without_seeds(other) != audit.without_seeds(NETS[0])
-    assert audit.without_seeds(NETS[1]) == audit.without_seeds(NETS[0])
+    errors = [published.store.metrics(net)["errors"] for net in NETS]
+    assert sorted(verify.siblings_of(NETS[0], published)) == sorted(errors)
+    assert verify.without_seeds(other) != verify.without_seeds(NETS[0])
+    assert verify.without_seeds(NETS[1]) == verify.without_seeds(NETS[0])

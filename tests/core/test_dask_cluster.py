@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from coins import Coin, fail, look
+from coins import Coin, LostCoin
 from dask.distributed import Client, KilledWorker
 
 import distillation.core
@@ -24,7 +24,6 @@ from distillation.core.data import REPOSITORY
 from distillation.core.store import Store
 from distillation.core.sweep import finish, sweep
 from distillation.core.training import Optimisation
-from distillation.mnist import nets as mnist
 from distillation.mnist.nets import Net
 
 # Long enough (half a second each) that a worker can be killed while it trains.
@@ -118,9 +117,9 @@ def scheduled(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> Workers:
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with the records of the nets, run one after the other in this process."""
-    store = Store(tmp_path_factory.mktemp("serial") / "mnist", mnist.RECIPE)
+    store = Store(tmp_path_factory.mktemp("serial"))
     for net in NETS:
-        finish(mnist.run, net, store)
+        finish(net, store)
     return store
 
 
@@ -132,14 +131,16 @@ def check(records: list[dict], store: Store, serial: Store) -> None:
         assert (record["metrics"], record["history"]) == (expected["metrics"], expected["history"])
         assert store.tensors_path(net).read_bytes() == serial.tensors_path(net).read_bytes()
     # A killed worker may leave a partial file, which nobody reads.
-    files = {path.name for path in store.folder.iterdir() if path.suffix != ".partial"}
-    assert files == {path.name for path in serial.folder.iterdir()}
+    files = {path for path in store.folder.rglob("*") if path.suffix != ".partial"}
+    assert {path.relative_to(store.folder) for path in files} == {
+        path.relative_to(serial.folder) for path in serial.folder.rglob("*")
+    }
 
 
 def test_two_workers_give_the_bits_of_one_process(
     store: Store, serial: Store, scheduled: Workers, second: subprocess.Popen
 ) -> None:
-    check(sweep(mnist.run, NETS, store), store, serial)
+    check(sweep(NETS, store), store, serial)
 
 
 def test_sweep_whose_worker_is_killed_in_the_middle_of_a_run_gives_the_same_records(
@@ -147,7 +148,7 @@ def test_sweep_whose_worker_is_killed_in_the_middle_of_a_run_gives_the_same_reco
 ) -> None:
     with Client(scheduled.address, set_as_default=False) as client, ThreadPoolExecutor() as pool:
         victim = names(client)["second"]
-        sweeping = pool.submit(sweep, mnist.run, NETS, store)
+        sweeping = pool.submit(sweep, NETS, store)
         wait_until(lambda: is_training(client, victim) or sweeping.done(), second)
         second.send_signal(signal.SIGKILL)
         second.wait()
@@ -166,7 +167,7 @@ def is_training(client: Client, worker: str) -> bool:
 def test_caller_says_where_the_data_are(scheduled: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DISTILLATION_DATA", "my data")
-    (record,) = sweep(look, [Coin(1)], Store(Path("records/coins"), 1))
+    (record,) = sweep([Coin(1)], Store(Path("records")))
     assert record["metrics"]["data"] == str(tmp_path / "my data")
     assert record["metrics"]["folder"] != str(tmp_path)
     assert len(list((tmp_path / "records" / "coins").glob("*.json"))) == 1
@@ -174,7 +175,7 @@ def test_caller_says_where_the_data_are(scheduled: Workers, tmp_path: Path, monk
 
 def test_failing_run_is_raised(store: Store, scheduled: Workers) -> None:
     with pytest.raises(RuntimeError, match="no coin 3"):
-        sweep(fail, [Coin(3)], store)
+        sweep([LostCoin(3)], store)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_failing_run_is_raised(store: Store, scheduled: Workers) -> None:
             "Workers died .*seed=7.* tcp://10.0.0.2:1",
         ),
         (CancelledError(), "scheduler at tcp://10.0.0.1:8786 was lost"),
-        (ModuleNotFoundError(name="numba"), f"cannot import numba: .*PYTHONPATH={re.escape(str(REPOSITORY / 'src'))}"),
+        (ModuleNotFoundError(name="numba"), f"cannot import numba: .*{re.escape(str(REPOSITORY / '.venv'))}"),
     ],
 )
 def test_what_a_cluster_does_wrong_is_said_with_its_remedy(raised: Exception, message: str) -> None:
@@ -207,7 +208,7 @@ def test_unfit_worker_refuses(
     worker = SimpleNamespace(address="tcp://10.0.0.2:1", state=SimpleNamespace(nthreads=threads))
     monkeypatch.setattr(cluster, "get_worker", lambda: worker)
     with pytest.raises(ClusterError, match=message):
-        cluster.finish_here(code, {}, look, Coin(1), store, False)
+        cluster.finish_here(code, {}, finish, Coin(1), store, False)
     assert not store.has(Coin(1))
 
 
@@ -228,7 +229,7 @@ def test_address_without_a_scheduler_is_refused(address: str, store: Store, monk
         given = address.format(f"127.0.0.1:{unused.getsockname()[1]}")
         monkeypatch.setenv("DISTILLATION_SCHEDULER", given)
         with pytest.raises(ClusterError, match=f"No Dask scheduler answers at DISTILLATION_SCHEDULER={given}"):
-            sweep(look, [Coin(1)], store)
+            sweep([Coin(1)], store)
 
 
 def test_missing_dask_is_said_with_its_remedy(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,4 +238,4 @@ def test_missing_dask_is_said_with_its_remedy(store: Store, monkeypatch: pytest.
     monkeypatch.delitem(sys.modules, "distillation.core.dask_cluster")
     monkeypatch.delattr(distillation.core, "dask_cluster")
     with pytest.raises(ImportError, match=r"Dask is not installed: `pip install 'dask\[distributed\]'`"):
-        sweep(look, [Coin(1)], store)
+        sweep([Coin(1)], store)

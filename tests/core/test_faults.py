@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from small_sweep import CONFIGS, PRELOADED, calls, fetch, same_results, store_in
 from distillation.commands import run as runner
 from distillation.core import data as common
 from distillation.core.data import DataError
-from distillation.core.store import Store, StoreError
+from distillation.core.store import Configuration, Store, StoreError
 from distillation.core.sweep import sweep
 from distillation.core.training import Optimisation, train
 from distillation.mnist import data as mnist
@@ -70,23 +71,28 @@ def undisturbed(context: ForkServerContext, tmp_path_factory: pytest.TempPathFac
     process.join()
     assert process.exitcode == 0
     store = store_in(folder)
-    assert [key for _, key in calls(folder)] == [store.key(config) for config in CONFIGS]
+    assert [name for _, name in calls(folder)] == [store.name(config) for config in CONFIGS]
     return Undisturbed(store, time.monotonic() - started)
+
+
+def files(store: Store) -> set[Path]:
+    """All files in the store's folder."""
+    return {path for path in store.folder.rglob("*") if path.is_file()}
 
 
 def check_finished(store: Store, undisturbed: Undisturbed) -> None:
     """Every record on disk is whole and that of an undisturbed run."""
     finished = [config for config in CONFIGS if store.has(config)]
-    assert {path.name for path in store.folder.glob("*.json")} == {store.path(config).name for config in finished}
+    assert {path for path in files(store) if path.suffix == ".json"} == {store.path(config) for config in finished}
     assert same_results(store, undisturbed.store, finished)
 
 
 def check_complete(store: Store, undisturbed: Undisturbed) -> None:
     """All records are those of an undisturbed run, and beside them lie their weights alone."""
     check_finished(store, undisturbed)
-    expected = {path(config).name for config in CONFIGS for path in (store.path, store.tensors_path)}
+    expected = {path(config) for config in CONFIGS for path in (store.path, store.tensors_path)}
     # A process killed right after it has written a record leaves a lock that nobody holds, of a run never repeated.
-    assert {path.name for path in store.folder.iterdir() if path.suffix != ".lock"} == expected
+    assert {path for path in files(store) if path.suffix != ".lock"} == expected
 
 
 def test_thirty_kills_lose_nothing(context: ForkServerContext, undisturbed: Undisturbed, tmp_path: Path) -> None:
@@ -107,7 +113,7 @@ def test_thirty_kills_lose_nothing(context: ForkServerContext, undisturbed: Undi
             if process.exitcode != -signal.SIGKILL:
                 break
             kills += 1
-            continued += any(store.folder.glob("*.checkpoint.safetensors"))
+            continued += any(store.folder.glob("*/*.checkpoint.safetensors"))
             check_finished(store, undisturbed)
         assert process.exitcode == 0
         check_complete(store, undisturbed)
@@ -124,7 +130,7 @@ def test_record_is_whole_as_soon_as_it_appears(
     kills = 0
     for number in range(len(CONFIGS)):
         process = start(context, tmp_path)
-        while process.is_alive() and len(list(store.folder.glob("*.json"))) == number:
+        while process.is_alive() and len(list(store.folder.glob("*/*.json"))) == number:
             pass
         process.kill()
         process.join()
@@ -148,10 +154,10 @@ def test_nothing_stays_of_weights_whose_writer_was_killed(context: ForkServerCon
     process = start(context, tmp_path, killed_while_it_writes)
     process.join()
     assert process.exitcode == -signal.SIGXFSZ
-    (leftover,) = store.folder.iterdir()
+    (leftover,) = files(store)
     with store.claimed(CONFIGS[0]):
         assert not leftover.exists()
-    assert not any(store.folder.iterdir())
+    assert not files(store)
 
 
 def test_two_sweeps_at_once_share_the_work(
@@ -162,7 +168,7 @@ def test_two_sweeps_at_once_share_the_work(
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     check_complete(store_in(tmp_path), undisturbed)
-    assert sorted(key for _, key in calls(tmp_path)) == sorted(store_in(tmp_path).key(config) for config in CONFIGS)
+    assert sorted(name for _, name in calls(tmp_path)) == sorted(store_in(tmp_path).name(config) for config in CONFIGS)
     assert {process for process, _ in calls(tmp_path)} == {process.pid for process in processes}
 
 
@@ -179,31 +185,32 @@ def test_a_sweep_takes_over_from_one_that_is_killed(
     other.join()
     assert other.exitcode == 0
     check_complete(store_in(tmp_path), undisturbed)
-    finished = len({key for _, key in calls(tmp_path)})
+    finished = len({name for _, name in calls(tmp_path)})
     assert finished == len(CONFIGS)
     assert len(calls(tmp_path)) <= finished + 1
 
 
 @dataclass(frozen=True)
-class Line:
+class Line(Configuration):
     """A straight line through noise: a run of milliseconds that writes all that a long one does."""
+
+    experiment: ClassVar[str] = "lines"
 
     seed: int
     threads: int = 1
 
-
-def run_line(config: Line, store: Store) -> dict:
-    torch.manual_seed(config.seed)
-    model, inputs = torch.nn.Linear(30, 10), torch.randn(20, 30)
-    history = train(
-        model,
-        inputs,
-        lambda logits, _: logits.square().mean(),
-        Optimisation(2, learning_rate=0.01),
-        checkpoint=store.checkpoint(config),
-    )
-    store.write_tensors(config, {**model.state_dict(), "logits": torch.randn(4000)})  # more than two checkpoints
-    return {"metrics": {"loss": history[-1]["loss"]}, "history": history}
+    def run(self, store: Store) -> dict:
+        torch.manual_seed(self.seed)
+        model, inputs = torch.nn.Linear(30, 10), torch.randn(20, 30)
+        history = train(
+            model,
+            inputs,
+            lambda logits, _: logits.square().mean(),
+            Optimisation(2, learning_rate=0.01),
+            checkpoint=store.checkpoint(self),
+        )
+        store.write_tensors(self, {**model.state_dict(), "logits": torch.randn(4000)})  # more than two checkpoints
+        return {"metrics": {"loss": history[-1]["loss"]}, "history": history}
 
 
 LINES = [Line(seed) for seed in range(4)]
@@ -218,8 +225,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def lines(in_process: None, tmp_path: Path) -> Store:
     """A store with the records of all lines."""
-    store = Store(tmp_path / "undisturbed" / "lines", 1)
-    sweep(run_line, LINES, store)
+    store = Store(tmp_path / "undisturbed")
+    sweep(LINES, store)
     return store
 
 
@@ -238,12 +245,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def unwritable(store: Store, reason: str) -> None:
     """The sweep refuses to go on; its message names the folder, the reason and the remedy in one sentence."""
     with pytest.raises(StoreError) as caught:
-        sweep(run_line, LINES, store)
+        sweep(LINES, store)
     check_message(str(caught.value), store, reason)
 
 
 def check_message(message: str, store: Store, reason: str) -> None:
-    assert message.startswith(f"{store.folder} cannot be written (")
+    assert message.startswith(f"{store.folder / 'lines'} cannot be written (")
     assert reason in message
     assert message.endswith(
         "make room there, or set DISTILLATION_RESULTS to another folder, and run again; finished runs are kept."
@@ -255,11 +262,10 @@ def check_lines(store: Store, lines: Store) -> int:
     """Check that the folder holds nothing but whole records and weights; return how many are finished."""
     finished = [config for config in LINES if store.has(config)]
     assert same_results(store, lines, finished)
-    weights = {store.tensors_path(config).name for config in LINES if store.tensors_path(config).exists()}
-    checkpoints = {store.checkpoint(config).name for config in LINES if config not in finished}
-    records = {store.path(config).name for config in finished}
-    found = {path.name for path in store.folder.iterdir()}
-    assert records | weights <= found <= records | weights | checkpoints
+    weights = {store.tensors_path(config) for config in LINES if store.tensors_path(config).exists()}
+    checkpoints = {store.checkpoint(config) for config in LINES if config not in finished}
+    records = {store.path(config) for config in finished}
+    assert records | weights <= files(store) <= records | weights | checkpoints
     return len(finished)
 
 
@@ -267,8 +273,8 @@ def test_full_disk_is_told_and_loses_nothing(lines: Store, small_disk: Path) -> 
     """With every amount of room from none to enough, so that each kind of file is the first that does not fit."""
     fell_short = []
     for pages in range(32):
-        store = Store(small_disk / f"{pages} pages" / "lines", 1)
-        store.folder.mkdir(parents=True)
+        store = Store(small_disk / f"{pages} pages")
+        (store.folder / "lines").mkdir(parents=True)
         filler = small_disk / "filler"
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while file.write(bytes(4096)):
@@ -276,16 +282,16 @@ def test_full_disk_is_told_and_loses_nothing(lines: Store, small_disk: Path) -> 
         with filler.open("r+b") as file:
             file.truncate(max(0, filler.stat().st_size - pages * 4096))
         try:
-            sweep(run_line, LINES, store)
+            sweep(LINES, store)
         except StoreError as error:
             check_message(str(error), store, "No space left on device")
             fell_short.append(check_lines(store, lines))
         else:
             assert check_lines(store, lines) == len(LINES)
         filler.unlink()
-        sweep(run_line, LINES, store)
+        sweep(LINES, store)
         assert check_lines(store, lines) == len(LINES)
-        shutil.rmtree(store.folder.parent)
+        shutil.rmtree(store.folder)
     assert fell_short == sorted(fell_short)
     assert set(fell_short) == {0, 1, 2, 3}
     assert 8 < len(fell_short) < 32
@@ -293,7 +299,7 @@ def test_full_disk_is_told_and_loses_nothing(lines: Store, small_disk: Path) -> 
 
 def test_limit_on_file_sizes_is_told_and_loses_nothing(lines: Store, store: Store) -> None:
     """Needs no mount: weights do not fit, and afterwards do."""
-    sweep(run_line, LINES[:2], store)
+    sweep(LINES[:2], store)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, usual[1]))
     try:
@@ -301,22 +307,22 @@ def test_limit_on_file_sizes_is_told_and_loses_nothing(lines: Store, store: Stor
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert check_lines(store, lines) == 2
-    sweep(run_line, LINES, store)
+    sweep(LINES, store)
     assert check_lines(store, lines) == len(LINES)
 
 
 def test_read_only_disk_is_told_and_loses_nothing(lines: Store, small_disk: Path) -> None:
-    store = Store(small_disk / "results" / "lines", 1)
-    sweep(run_line, LINES[:2], store)
+    store = Store(small_disk / "results")
+    sweep(LINES[:2], store)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     unwritable(store, "Read-only file system")
     assert check_lines(store, lines) == 2
-    assert sweep(run_line, LINES[:2], store) == [store.read(config) for config in LINES[:2]]  # reading is allowed
+    assert sweep(LINES[:2], store) == [store.read(config) for config in LINES[:2]]  # reading is allowed
 
 
 def test_results_under_a_file_are_told(in_process: None, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    unwritable(Store(tmp_path / "file" / "lines", 1), "Not a directory")
+    unwritable(Store(tmp_path / "file"), "Not a directory")
 
 
 def test_runner_tells_that_it_cannot_write(

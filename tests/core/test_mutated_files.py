@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ import torch
 from safetensors.torch import save_file
 from small_an4 import Archive
 
-from distillation.core import examples as example_files
+from distillation.core import examples
 from distillation.core.data import DataError
 from distillation.core.store import Store, StoreError
+from distillation.core.sweep import Results
 from distillation.core.training import Optimisation, train
 from distillation.mnist import data as mnist
 from distillation.mnist.nets import Net, Student
@@ -135,13 +137,13 @@ def test_record(store: Store) -> None:
     assert only_refused(found, 5), found
 
 
-def test_record_without_a_digest_is_read(store: Store) -> None:
-    """As they were written before there was one."""
+def test_record_without_a_digest_is_refused(store: Store) -> None:
     store.write(CONFIG, RECORD)
     record = json.loads(store.path(CONFIG).read_text())
     del record["digest"]
     store.path(CONFIG).write_text(json.dumps(record))
-    assert store.read(CONFIG) == record
+    with pytest.raises(StoreError, match=r"is damaged .*Delete it and run again"):
+        store.read(CONFIG)
 
 
 def test_weights(store: Store) -> None:
@@ -154,33 +156,26 @@ def test_weights(store: Store) -> None:
     assert only_refused(found, 5), found
 
 
-def test_examples(tmp_path: Path) -> None:
-    tensors, sources = {"images": torch.arange(60).reshape(3, 20)}, [tmp_path / "records" / "mnist" / "1.json"]
-    path = tmp_path / "smoke" / "examples" / "digits.safetensors"
-    example_files.save(path, tensors, sources, "three digits")
+def test_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path))
+    results = Results(SimpleNamespace(name="smoke"), {})
+    results.store.write_tensors(CONFIG, {"weight": torch.ones(2)})
+    results.store.write(CONFIG, RECORD)
+    tensors = {"images": torch.arange(60).reshape(3, 20)}
+    examples.make(results, "digits", [CONFIG], lambda: (tensors, "three digits"))
+    path = examples.path_of(results, "digits")
 
-    def same(content: tuple[dict[str, torch.Tensor], str]) -> bool:
+    def load() -> examples.Cases:
+        return examples.read(results, "digits", [CONFIG])
+
+    def same(content: examples.Cases) -> bool:
         return same_tensors(content[0], tensors) and content[1] == "three digits"
 
-    words = (path.name, "run ./run_all.sh smoke")
-    found = outcomes(path, lambda: example_files.load(path, sources), same, words)
+    found = outcomes(path, load, same, (path.name, "run ./run_all.sh smoke"))
     assert only_refused(found, 5), found
-    assert example_files.is_current(path, sources)
-    assert not example_files.is_current(path, [*sources, tmp_path / "2.json"])
-    with pytest.raises(StoreError, match=r"from other nets .*: run ./run_all.sh smoke"):
-        example_files.load(path, [])
-    save_file(tensors, path, {"described": "three digits", "sources": "mnist/1"})
+    save_file(tensors, path, {"described": "three digits", "sources": "mnist/1"})  # without a digest
     with pytest.raises(StoreError, match=r"is damaged .* run \./run_all\.sh smoke"):
-        example_files.load(path, sources)
-    sources[0].parent.mkdir(parents=True)
-    for digest in ("one", "another"):  # as of a net that was trained again
-        sources[0].write_text(json.dumps({"digest": digest}))
-        assert not example_files.is_current(path, sources)
-        example_files.save(path, tensors, sources)
-        assert example_files.is_current(path, sources)
-    path.unlink()
-    with pytest.raises(StoreError, match=r"is missing: run \./run_all\.sh smoke"):
-        example_files.load(path, sources)
+        load()
 
 
 def same_tensors(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -190,7 +185,7 @@ def same_tensors(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool
 def test_weights_without_a_digest_are_read(store: Store) -> None:
     """As they were written before there was one."""
     tensors = {"weight": torch.randn(3, 4)}
-    store.folder.mkdir(parents=True)
+    store.tensors_path(CONFIG).parent.mkdir(parents=True)
     save_file(tensors, store.tensors_path(CONFIG))
     assert same_tensors(store.tensors(CONFIG), tensors)
 

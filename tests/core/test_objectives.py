@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distillation.core import ensembles, objectives
+from distillation.core import objectives
 from distillation.mnist import limits
 
 seeds = st.integers(0, 2**31)
@@ -212,8 +212,8 @@ def test_mixed_labels_stay_distributions(seed: int, batch: int, classes: int, we
 @given(seeds, st.integers(2, 5))
 def test_ensemble_means_against_brute_force(seed: int, members: int) -> None:
     probabilities = torch.softmax(random_logits(seed, members, 4, 6), -1)
-    arithmetic = ensembles.arithmetic_mean(probabilities)
-    geometric = ensembles.geometric_mean(probabilities.log())
+    arithmetic = objectives.arithmetic_mean(probabilities)
+    geometric = objectives.geometric_mean(probabilities.log())
     p = probabilities.numpy()
     roots = p.prod(0) ** (1 / members)
     np.testing.assert_allclose(arithmetic.numpy(), sum(p) / members, rtol=1e-12)
@@ -226,11 +226,11 @@ def test_ensemble_means_against_brute_force(seed: int, members: int) -> None:
 @given(seeds, temperatures)
 def test_geometric_mean_is_the_softmax_of_the_mean_logits(seed: int, temperature: float) -> None:
     logits = random_logits(seed, 3, 4, 6) / temperature
-    found = ensembles.geometric_mean(torch.log_softmax(logits, -1))
+    found = objectives.geometric_mean(torch.log_softmax(logits, -1))
     torch.testing.assert_close(found, torch.softmax(logits.mean(0), -1))
 
 
 def test_probability_that_underflows_does_not_veto_a_class() -> None:
     logits = torch.tensor([[[0.0, -200.0]], [[0.0, 190.0]]])
-    found = ensembles.geometric_mean(torch.log_softmax(logits, -1))
+    found = objectives.geometric_mean(torch.log_softmax(logits, -1))
     torch.testing.assert_close(found, torch.softmax(torch.tensor([[0.0, -5.0]]), -1))

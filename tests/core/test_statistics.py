@@ -8,14 +8,16 @@ from scipy import stats
 
 from distillation.core.statistics import (
     Estimate,
+    above,
     agreement,
+    below,
+    best_of,
     bootstrap,
     difference,
     estimate,
     indistinguishable_from_best,
     ratio,
     similar,
-    verdict,
 )
 
 figures = st.floats(-1e4, 1e4)
@@ -104,6 +106,10 @@ def test_best_setting_is_among_those_near_it(values: dict[float, list[float]]) -
     assert np.mean(values[best]) == min(np.mean(runs) for runs in values.values())
 
 
+def between(low: float, high: float) -> Estimate:
+    return Estimate((low + high) / 2, low, high, (low, high))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
@@ -118,14 +124,28 @@ def test_best_setting_is_among_those_near_it(values: dict[float, list[float]]) -
     ],
 )
 def test_verdict_on_an_effect(low: float, high: float, expected: str) -> None:
-    assert verdict(low, high, partly=0.2, fully=0.5) == expected
+    assert above(between(low, high), partly=0.2, fully=0.5) == expected
+    assert below(between(-high, -low), fully=-0.5, partly=-0.2) == expected  # as on its negative
 
 
 @given(figures, figures, figures, figures)
 def test_verdict_never_falls_when_the_effect_grows(a: float, b: float, c: float, d: float) -> None:
     (low, high), (partly, fully) = sorted((a, b)), sorted((c, d))
     rank = {"not reproduced": 0, "inconclusive": 1, "partly": 2, "reproduced": 3}
-    assert rank[verdict(low, high, partly, fully)] <= rank[verdict(low + 1, high + 1, partly, fully)]
+    assert rank[above(between(low, high), partly, fully)] <= rank[above(between(low + 1, high + 1), partly, fully)]
+
+
+def test_verdict_on_what_is_claimed_to_be_small() -> None:
+    found = {high: below(between(0.1, high), fully=0.3, partly=0.6) for high in (0.2, 0.5, 0.9)}
+    assert found == {0.2: "reproduced", 0.5: "partly", 0.9: "inconclusive"}
+    assert below(between(0.7, 0.9), fully=0.3, partly=0.6) == "not reproduced"
+
+
+def test_a_best_setting_is_shown_with_those_that_cannot_be_told_from_it() -> None:
+    found = best_of(
+        *indistinguishable_from_best({1.0: [100, 101, 99], 2.0: [101, 100, 100.5], 4.0: [120, 121, 119]}), 3
+    )
+    assert (found.mean, found.low, found.high, found.seeds) == (1.0, 1.0, 2.0, 3)
 
 
 def test_agreement_with_an_absolute_figure() -> None:

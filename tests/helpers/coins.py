@@ -2,20 +2,24 @@
 
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
-from distillation.core.store import Store
+from distillation.core.store import Configuration, Store
 
 
 @dataclass(frozen=True)
-class Coin:
+class Coin(Configuration):
+    experiment: ClassVar[str] = "coins"
+
     seed: int
     threads: int = 1
 
+    def run(self, store: Store) -> dict:
+        """What a run sees of its surroundings."""
+        return {"metrics": {"folder": os.getcwd(), "data": os.environ.get("DISTILLATION_DATA")}, "history": []}
 
-def look(config: Coin, store: Store) -> dict:
-    """What a run sees of its surroundings."""
-    return {"metrics": {"folder": os.getcwd(), "data": os.environ.get("DISTILLATION_DATA")}, "history": []}
 
-
-def fail(config: Coin, store: Store) -> dict:
-    raise RuntimeError(f"no coin {config.seed}")
+@dataclass(frozen=True)
+class LostCoin(Coin):
+    def run(self, store: Store) -> dict:
+        raise RuntimeError(f"no coin {self.seed}")

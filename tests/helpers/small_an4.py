@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from distillation.core.data import DataError, Speech
-from distillation.speech.data import an4
+from distillation.core.data import DataError
+from distillation.speech.data import Speech, an4
 
 TRANSCRIPTS = {
     "an4_clstk/fash/an251-fash-b": "YES",

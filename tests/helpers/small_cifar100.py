@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from distillation.core.data import Pictures
-from distillation.specialists.data import cifar100
+from distillation.specialists.data import Pictures, cifar100
 
 ROWS = {"train.bin": 24, "test.bin": 9}
 FINE = ("cod", "fox", "owl", "emu", "elm", "ash")

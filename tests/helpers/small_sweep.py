@@ -10,7 +10,8 @@ from pathlib import Path
 
 from distillation.core import data as common
 from distillation.core import training
-from distillation.core.store import Store
+from distillation.core.store import Configuration, Store
+from distillation.core.sweep import sweep
 from distillation.core.training import Optimisation
 from distillation.mnist import nets as mnist
 from distillation.mnist.nets import Ensemble, Net, Student
@@ -28,16 +29,16 @@ CONFIGS = [*TEACHERS, *STUDENTS]
 
 
 def store_in(folder: Path) -> Store:
-    return Store(folder / "records" / "mnist", mnist.RECIPE)
+    return Store(folder / "records")
 
 
 def sweep_in(folder: Path, begun: Event) -> None:
     """The whole sweep in one process, with a checkpoint after each epoch; each run's beginning is noted in `calls`."""
     os.environ["DISTILLATION_JOBS"] = "1"
     training.CHECKPOINT_SECONDS = -1
-    mnist.run = noted(mnist.run, folder)
+    mnist.train_and_score = noted(mnist.train_and_score, folder)
     begun.set()
-    mnist.run_all(CONFIGS, store_in(folder), name="nets")
+    sweep(CONFIGS, store_in(folder), name="nets")
 
 
 def fetch(url: str, digest: str, folder: Path, begun: Event) -> None:
@@ -51,7 +52,7 @@ def noted(run: Callable[[Net | Student, Store], dict], folder: Path) -> Callable
 
     def note(config: Net | Student, store: Store) -> dict:
         with (folder / "calls").open("a") as calls:
-            calls.write(f"{os.getpid()} {store.key(config)}\n")
+            calls.write(f"{os.getpid()} {store.name(config)}\n")
         return run(config, store)
 
     return note
@@ -64,7 +65,7 @@ def calls(folder: Path) -> list[tuple[int, str]]:
     return [(int(line.split()[0]), line.split()[1]) for line in (folder / "calls").read_text().splitlines()]
 
 
-def same_results(a: Store, b: Store, configs: list) -> bool:
+def same_results(a: Store, b: Store, configs: list[Configuration]) -> bool:
     """Whether metrics, histories and every bit of the weights and logits agree."""
     records = [[store.read(config) for config in configs] for store in (a, b)]
     return all(

@@ -1,4 +1,4 @@
-"""The explorer of notebook 02: what it draws, and that its controls work in a kernel."""
+"""The explorer of notebooks 01 and 02: what it draws, and that its controls work in a kernel."""
 
 import base64
 from pathlib import Path
@@ -6,14 +6,16 @@ from pathlib import Path
 import ipywidgets
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
 from nbclient import NotebookClient
 
-from distillation.commands.run import NOTEBOOKS
+from distillation.commands.notebooks import NOTEBOOKS
 from distillation.core.objectives import soften
-from distillation.mnist import figures as explorer
+from distillation.core.statistics import estimate
+from distillation.mnist import figures
 from distillation.mnist.examples import Examples
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -21,11 +23,11 @@ MAKE = """
 import base64
 import torch
 from IPython.display import display
-from distillation.mnist import figures as explorer
+from distillation.mnist import figures
 from distillation.mnist.examples import Examples
 generator = torch.Generator().manual_seed(0)
 images, logits = torch.zeros(5, 28, 28, dtype=torch.uint8), torch.randn(3, 5, 10, generator=generator)
-shown = explorer.explorer(Examples(images, torch.arange(5), *logits))
+shown = figures.explorer(Examples(images, torch.arange(5), *logits))
 case, temperature, logarithmic = shown.children[0].children
 display(shown)
 """
@@ -46,7 +48,7 @@ def examples() -> Examples:
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 20.0])
 def test_bars_are_the_softened_logits(examples: Examples, temperature: float) -> None:
-    figure = explorer.draw(examples, 3, temperature)
+    figure = figures.draw(examples, 3, temperature)
     panels = figure.axes[1:]
     expected = (examples.teacher_logits, examples.plain_logits, examples.student_logits)
     for axes, logits in zip(panels, expected, strict=True):
@@ -60,7 +62,7 @@ def test_bars_are_the_softened_logits(examples: Examples, temperature: float) ->
 
 
 def test_disputed_digits_come_first_and_all_are_there(examples: Examples) -> None:
-    differ, others = explorer.disputed(examples)
+    differ, others = figures.disputed(examples)
     assert differ == [3]
     assert sorted(others) == [0, 1, 2, 4]
     sure = soften(examples.teacher_logits, 1.0).max(1).values.numpy()
@@ -70,13 +72,13 @@ def test_disputed_digits_come_first_and_all_are_there(examples: Examples) -> Non
 @pytest.mark.parametrize("case", [-1, 5])
 def test_a_digit_that_is_not_there_is_named(examples: Examples, case: int) -> None:
     with pytest.raises(IndexError, match=f"no digit {case}: the examples are 0 to 4"):
-        explorer.draw(examples, case, 1.0)
+        figures.draw(examples, case, 1.0)
     assert not plt.get_fignums()
 
 
 def test_a_temperature_of_zero_is_refused(examples: Examples) -> None:
     with pytest.raises(ValueError, match="temperature"):
-        explorer.draw(examples, 0, 0.0)
+        figures.draw(examples, 0, 0.0)
     assert not plt.get_fignums()
 
 
@@ -91,7 +93,7 @@ def test_each_control_redraws_in_a_kernel() -> None:
 
 def test_a_refused_value_leaves_no_figure_behind(examples: Examples) -> None:
     case = ipywidgets.IntText(0)
-    shown = explorer.live(lambda case: explorer.draw(examples, case, 1.0), case=case)
+    shown = figures.live(lambda case: figures.draw(examples, case, 1.0), case=case)
     picture = shown.children[1].value
     with pytest.raises(IndexError, match="no digit 5"):
         case.value = 5
@@ -130,3 +132,18 @@ def test_no_notebook_has_an_output_area_that_could_stall_its_execution(path: Pat
     notebook = nbformat.read(path, 4)
     if "widgets" in notebook.metadata:
         assert not [model for model in widgets(notebook).values() if model["model_name"] == "OutputModel"]
+
+
+def test_epochs_are_counted_until_the_highest_of_the_final_errors_is_reached() -> None:
+    percents = {(0.0, 0): (9, 5, 4), (0.0, 1): (9, 9, 6), (0.5, 0): (6, 7, 5), (0.5, 1): (8, 6, 3)}
+    curves = pd.DataFrame(
+        [
+            {"hard_weight": weight, "seed": seed, "epoch": epoch, "percent": percent}
+            for (weight, seed), run in percents.items()
+            for epoch, percent in enumerate(run, 1)
+        ]
+    )
+    goal, found = figures.epochs_to_reach(curves)
+    assert goal == 6
+    assert found["hard weight"].tolist() == ["0", "0.5"]
+    assert found["epochs"].tolist() == [estimate([2, 3]).text(1), estimate([1, 2]).text(1)]

@@ -1,4 +1,4 @@
-"""Section 3's experiment, with tiny nets on scikit-learn's digits."""
+"""The experiments of sections 2 and 3, with tiny nets on scikit-learn's digits."""
 
 import dataclasses
 
@@ -10,33 +10,42 @@ from torch import Tensor
 
 from distillation.core.objectives import check_soft_targets
 from distillation.core.store import Store, StoreError
-from distillation.core.sweep import finish
+from distillation.core.sweep import finish, sweep
 from distillation.core.training import Optimisation
 from distillation.mnist import nets as mnist
-from distillation.mnist.nets import Ensemble, Net, Student, corrected_biases, soft_targets, training_cases
+from distillation.mnist.nets import (
+    Ensemble,
+    GradientNoise,
+    Net,
+    Student,
+    corrected_biases,
+    soft_targets,
+    training_cases,
+)
 
 BRIEF = Optimisation(1, 128)
 TEACHER = Net("digits", (12,), 0.2, 0.5, optimisation=dataclasses.replace(BRIEF, jitter=1))
 OTHER = Net("digits", (10,), optimisation=BRIEF, seed=1)
 STUDENT = Student(TEACHER, (8,), optimisation=BRIEF)
+NOISE = GradientNoise(STUDENT, (1.0, 20.0), cases=30)
 
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with two trained nets."""
-    store = Store(tmp_path_factory.mktemp("taught") / "mnist", mnist.RECIPE)
+    store = Store(tmp_path_factory.mktemp("taught") / "records")
     for net in (TEACHER, OTHER):
-        finish(mnist.run, net, store)
+        finish(net, store)
     return store
 
 
-def trained(config: Net | Student, store: Store) -> dict:
-    finish(mnist.run, config, store)
-    return store.read(config)["metrics"]
+def trained(config: Net | Student | GradientNoise, store: Store) -> dict:
+    finish(config, store)
+    return store.metrics(config)
 
 
 def test_metrics_agree_with_the_stored_logits(taught: Store) -> None:
-    data, found, tensors = mnist.load("digits"), taught.read(TEACHER)["metrics"], taught.tensors(TEACHER)
+    data, found, tensors = mnist.load("digits"), taught.metrics(TEACHER), taught.tensors(TEACHER)
     wrong = tensors["scored_logits"].argmax(1) != data.test_labels
     assert found["errors"] == int(wrong.sum()) == sum(found["errors_by_class"])
     assert found["evaluated"] == 500
@@ -83,7 +92,7 @@ def test_ensemble_averages_distributions_as_named(taught: Store) -> None:
 
 def test_student_needs_its_teachers_outputs(store: Store) -> None:
     with pytest.raises(StoreError, match="needs_tensors"):
-        mnist.run(STUDENT, store)
+        STUDENT.run(store)
 
 
 @given(st.sets(st.integers(0, 9), max_size=9), st.sampled_from(["all", "fit", "first half", "second half"]))
@@ -153,7 +162,7 @@ def test_each_objective_trains_another_net(taught: Store) -> None:
 
 def test_unknown_objective_is_refused(taught: Store) -> None:
     with pytest.raises(ValueError, match="mimicry"):
-        mnist.run(dataclasses.replace(STUDENT, objective="mimicry"), taught)
+        dataclasses.replace(STUDENT, objective="mimicry").run(taught)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -162,8 +171,6 @@ def test_divergence_is_a_result(taught: Store) -> None:
     found = trained(wild, taught)
     assert found["errors"] is None
     assert "1e+20" in found["diverged"]
-    rows = mnist.table([wild, TEACHER], taught)
-    assert rows["percent"].isna().tolist() == [True, False]
 
 
 def test_student_without_some_classes_reports_the_biases(taught: Store) -> None:
@@ -173,19 +180,38 @@ def test_student_without_some_classes_reports_the_biases(taught: Store) -> None:
     assert found["bias"]["none"]["errors"] == found["errors"]
     assert found["bias"]["test"]["errors"] <= found["errors"]
     assert found["bias"]["omitted_cases"] == int(torch.isin(data.test_labels, torch.tensor([3, 5])).sum())
-    row = mnist.table([config], taught).iloc[0]
-    assert row["errors_prior"] == found["bias"]["prior"]["errors"]
-    assert row["errors_on_omitted_none"] == found["bias"]["none"]["errors_on_omitted"]
 
 
-def test_teachers_are_trained_before_students_and_again_where_needed(store: Store) -> None:
-    first = mnist.run_all([STUDENT, TEACHER], store, name="test")
+def test_teachers_are_trained_before_students_and_again_where_needed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILLATION_JOBS", "1")
+    first = sweep([STUDENT, TEACHER], store, name="test")
     assert [record["config"]["type"] for record in first] == ["Student", "Net"]
     store.tensors_path(TEACHER).unlink()
-    mnist.run_all([STUDENT], store, name="test")
+    sweep([STUDENT], store, name="test")
     assert not store.tensors_path(TEACHER).exists()
-    mnist.run_all([dataclasses.replace(STUDENT, seed=1)], store, name="test")
+    sweep([dataclasses.replace(STUDENT, seed=1)], store, name="test")
     assert store.tensors_path(TEACHER).exists()
+
+
+def test_gradient_noise_is_that_of_the_trained_net_and_repeats_itself(taught: Store) -> None:
+    found = trained(NOISE, taught)
+    assert [row["temperature"] for row in found["soft"]] == [1.0, 20.0]
+    assert found["soft"][0]["entropy"] < found["soft"][1]["entropy"]
+    assert found["hard"]["ratio"] > 0
+    taught.path(NOISE).unlink()
+    assert trained(NOISE, taught) == found
+    assert trained(dataclasses.replace(NOISE, cases=5), taught)["hard"] != found["hard"]
+
+
+def test_gradient_noise_starts_from_the_teacher_and_trains_its_student_itself(store: Store) -> None:
+    sweep([NOISE], store, name="test")
+    assert store.has(TEACHER)
+    assert not store.has(STUDENT)
+    assert store.done(NOISE, needs_tensors=True)  # it has none
+    folders = {config: store.path(config).parent.name for config in (TEACHER, STUDENT, NOISE)}
+    assert folders == {TEACHER: "mnist", STUDENT: "mnist", NOISE: "gradients"}
 
 
 @given(st.integers(0, 2**31), st.sets(st.integers(0, 5), min_size=1, max_size=5))

@@ -6,7 +6,7 @@ import tomllib
 
 import yaml
 
-from distillation.commands.run import REPOSITORY
+from distillation.core.data import REPOSITORY
 
 CITATION = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
 README = (REPOSITORY / "README.md").read_text()

@@ -1,83 +1,52 @@
-"""What is committed under results/paper, README and notebooks follows from the records and the code."""
+"""What is committed under results/paper and notebooks/ belongs together: records, weights, examples, notebooks."""
 
 import json
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from distillation.commands import publish
-from distillation.commands.published import Published
-from distillation.core.claims import COLUMNS
+from distillation.commands import wings
+from distillation.commands.notebooks import NOTEBOOKS
 from distillation.core.data import REPOSITORY
 from distillation.core.models import mlp
-from distillation.core.paper import CLAIMS
-from distillation.core.store import plain
+from distillation.core.store import Store, plain
+from distillation.core.sweep import with_all_they_start_from
 from distillation.core.training import logits_of
-from distillation.mnist import nets as mnist
-from distillation.mnist import plan as plans
-from distillation.mnist.claims import Runs
+from distillation.mnist import nets as mnist_nets
+from distillation.mnist import results as mnist_results
 from distillation.mnist.examples import Examples
-from distillation.specialists import plan as specialist_plans
+from distillation.specialists import results as specialists_results
 from distillation.specialists.examples import BROKEN, FIXED, PictureExamples
 from distillation.speech import alignment
-from distillation.speech import plan as speech_plans
+from distillation.speech import results as speech_results
 from distillation.speech.examples import WEIGHTS, SpeechExamples
 from distillation.speech.recogniser.filterbanks import Features, windows_of
 
-PAPER = plans.profile("paper")
-SPEECH = speech_plans.speech_profile("paper")
-PICTURES = specialist_plans.specialist_profile("paper")
-NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-
-
-def test_headline_is_what_the_records_give(tmp_path: Path) -> None:
-    assert publish.headline_csv(tmp_path).read_text() == (PAPER.results / "headline.csv").read_text()
-
-
-def test_headline_has_every_claim_once_in_the_agreed_columns() -> None:
-    rows = pd.read_csv(PAPER.results / "headline.csv")
-    assert tuple(rows.columns) == COLUMNS
-    assert sorted(rows["id"]) == sorted(CLAIMS)
-    assert set(rows["verdict"]) <= {"reproduced", "partly", "not reproduced", "inconclusive", "context"}
-    sections = {"speech": "an4", "reg": "an4", "specialists": "cifar-100", "open": "cifar-100"}
-    assert (rows["dataset"] == rows["id"].str.split(".").str[0].map(sections).fillna("mnist")).all()
-    with_seeds = rows[rows["seeds"] > 1]
-    assert ((with_seeds["low"] <= with_seeds["ours"]) & (with_seeds["ours"] <= with_seeds["high"])).all()
+MNIST, SPEECH, PICTURES = (wing.results("paper") for wing in (mnist_results, speech_results, specialists_results))
+COMMITTED = sorted(NOTEBOOKS.glob("*.ipynb"))
 
 
 def test_gradients_are_those_of_nets_that_have_learnt() -> None:
-    assert Runs(PAPER).gradients()["percent"].max() < 10
-
-
-def test_readme_is_current() -> None:
-    text = (REPOSITORY / "README.md").read_text()
-    assert publish.readme(text) == text
-
-
-def test_readme_without_its_marks_is_refused() -> None:
-    with pytest.raises(ValueError, match="lost its marks"):
-        publish.readme("no table here")
+    assert MNIST.gradients()["percent"].max() < 10
 
 
 def test_every_committed_record_belongs_to_the_plan_and_the_current_recipe() -> None:
-    published = Published()
-    assert {path.name for path in published.records.iterdir()} == set(published.runs())
-    for experiment, configs in published.runs().items():
-        store = published.store(experiment)
-        assert {path.stem for path in store.folder.glob("*.json")} == {store.key(config) for config in configs}
-        for config in configs:
-            record = store.read(config)
-            assert record["config"] == json.loads(json.dumps(plain(config)))
-            assert record["environment"]["torch"]
-            assert json.loads(store.path(config).read_text())["digest"]
+    store = Store.of("paper")
+    runs = with_all_they_start_from((config for _, _, config in wings.planned()), store)
+    assert {store.path(config) for config in runs} == set(store.folder.glob("*/*.json"))
+    assert {path.name for path in store.folder.iterdir() if path.is_dir()} == {config.experiment for config in runs}
+    for config in runs:
+        record = store.read(config)
+        assert record["config"] == json.loads(json.dumps(plain(config)))
+        assert record["environment"]["torch"]
+        assert json.loads(store.path(config).read_text())["digest"]
 
 
 def test_the_frozen_alignment_is_published_whole() -> None:
-    record = SPEECH.store("alignment").read(SPEECH.alignment)["metrics"]
-    labels = alignment.read(SPEECH.alignment, SPEECH.store("alignment"))
+    record = SPEECH.alignment()["metrics"]
+    labels = alignment.read(SPEECH.profile.alignment, SPEECH.store)
     assert {name: len(found) for name, found in labels.of.items()} == record["frames"]
     assert len(labels.states) == record["states"]
     assert all(int(found.min()) >= 0 and int(found.max()) < record["states"] for found in labels.of.values())
@@ -87,8 +56,8 @@ def test_the_frozen_alignment_is_published_whole() -> None:
 @pytest.mark.parametrize("name", sorted(WEIGHTS))
 def test_published_acoustic_weights_fit_the_published_examples(name: str) -> None:
     examples = SpeechExamples.load(SPEECH)
-    weights = load_file(SPEECH.results / "models" / f"{name}.safetensors")
-    hidden = SPEECH.small if "small" in name else SPEECH.hidden
+    weights = load_file(SPEECH.folder / "models" / f"{name}.safetensors")
+    hidden = SPEECH.profile.small if "small" in name else SPEECH.profile.hidden
     model = mlp((1040, *hidden, len(examples.phone_of)))
     model.load_state_dict({key: value.float() for key, value in weights.items()})
     right = 0.0
@@ -116,7 +85,7 @@ def test_published_pictures_are_those_whose_answer_the_specialists_change() -> N
 
 
 def test_no_run_was_tested_on_images_it_was_chosen_on() -> None:
-    held_out = plans.section3(PAPER)["hard weight, held out"]
+    held_out = MNIST.configs("hard weight, held out")
     assert all(config.cases == "fit" and config.teacher.cases == "fit" for config in held_out)
 
 
@@ -129,18 +98,18 @@ def test_no_run_was_tested_on_images_it_was_chosen_on() -> None:
     ],
 )
 def test_published_weights_give_the_published_logits(name: str, logits: str, sizes: tuple[int, ...]) -> None:
-    examples = Examples.load(PAPER)
+    examples = Examples.load(MNIST)
     dropout = {"input_dropout": 0.2, "hidden_dropout": 0.5} if name == "teacher" else {}
     model = mlp(sizes, **dropout)
-    weights = load_file(PAPER.results / "models" / f"{name}.safetensors")
+    weights = load_file(MNIST.folder / "models" / f"{name}.safetensors")
     model.load_state_dict({key: value.float() for key, value in weights.items()})
-    found = model.eval()(mnist.as_floats(examples.images).reshape(len(examples.images), -1))
+    found = model.eval()(mnist_nets.as_floats(examples.images).reshape(len(examples.images), -1))
     published = getattr(examples, logits)
     assert (found - published).abs().max() < 0.02 * published.abs().max()
     assert (found.argmax(1) == published.argmax(1)).float().mean() > 0.98
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_notebooks_are_executed_at_profile_paper_and_clean(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     text = path.read_text()

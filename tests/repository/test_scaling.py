@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from distillation.core.data import REPOSITORY
-from distillation.mnist import plan as plans
+from distillation.core.store import results_folder
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def scaling(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_page_holds_the_saved_tables(scaling: ModuleType) -> None:
     text = scaling.DOCS.read_text()
-    assert scaling.page(text, plans.PAPER.results / "tables") == text
+    assert scaling.page(text, results_folder("paper") / "tables") == text
 
 
 def test_page_says_how_to_measure_what_is_not_saved_and_then_shows_it(scaling: ModuleType, tmp_path: Path) -> None:
     text = scaling.DOCS.read_text()
     before = scaling.page(text, tmp_path)
-    assert before.count("Not measured yet: `PYTHONPATH=src .venv/bin/python benchmarks/scaling.py --save`") == 3
+    assert before.count("Not measured yet: `.venv/bin/python benchmarks/scaling.py --save`") == 3
     table = pd.DataFrame({"workers": ["1", "2"], "speed-up": ["1.00", "1.90"]})
     scaling.save(table, "scaling", tmp_path)
     after = scaling.page(before, tmp_path)
@@ -54,7 +54,7 @@ def test_projection_follows_from_the_papers_sizes(scaling: ModuleType) -> None:
 
 
 def test_published_training_is_slower_than_its_matrix_products_alone(scaling: ModuleType) -> None:
-    saved = pd.read_csv(plans.PAPER.results / "tables" / "scaling_cost.csv", thousands=",")
+    saved = pd.read_csv(results_folder("paper") / "tables" / "scaling_cost.csv", thousands=",")
     alone, training = (saved[name] for name in saved if name.startswith("core-hours: "))
     assert (training > alone).all()
     again = scaling.costs({"training": scaling.training_rate()})["core-hours: training"]
@@ -62,7 +62,7 @@ def test_published_training_is_slower_than_its_matrix_products_alone(scaling: Mo
 
 
 def test_script_prints_all_tables_and_saves_nothing_unasked() -> None:
-    saved = [path.read_bytes() for path in sorted((plans.PAPER.results / "tables").glob("scaling*"))]
+    saved = [path.read_bytes() for path in sorted((results_folder("paper") / "tables").glob("scaling*"))]
     tiny = ["--workers", "2", "--runs", "2", "--width", "6", "--epochs", "1", "--rounds", "1", "--frames", "32"]
     done = subprocess.run(
         [sys.executable, REPOSITORY / "benchmarks" / "scaling.py", *tiny],
@@ -79,4 +79,4 @@ def test_script_prints_all_tables_and_saves_nothing_unasked() -> None:
         "| GB ",
     ):
         assert shown in done.stdout, done.stdout
-    assert [path.read_bytes() for path in sorted((plans.PAPER.results / "tables").glob("scaling*"))] == saved
+    assert [path.read_bytes() for path in sorted((results_folder("paper") / "tables").glob("scaling*"))] == saved

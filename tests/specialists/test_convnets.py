@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distillation.core import training
-from distillation.core.models import MergedDustbin, MixtureOfExperts, Residual, mlp, residual_net
+from distillation.core.models import mlp
 from distillation.core.training import Optimisation, logits_of, train
+from distillation.specialists.convnets import MergedDustbin, MixtureOfExperts, Residual, residual_net
 from distillation.specialists.generalists import Batches
 
 PLAIN = Optimisation(epochs=3, batch_size=8, learning_rate=0.1, precision="float32")
@@ -28,7 +29,7 @@ def loss(logits: Tensor, index: Tensor) -> Tensor:
 
 def net(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
-    return residual_net(3, (4, 8), 5)
+    return residual_net(3, (8, 16), 5)
 
 
 def lived(model: nn.Module) -> nn.Module:
@@ -53,7 +54,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 # The nets
 
 
-@pytest.mark.parametrize(("channels", "widths", "classes"), [(3, (4, 8), 5), (1, (4, 4, 6), 7), (3, (8,), 2)])
+@pytest.mark.parametrize(("channels", "widths", "classes"), [(3, (8, 16), 5), (1, (8, 8, 12), 7), (3, (8,), 2)])
 def test_shapes(channels: int, widths: tuple[int, ...], classes: int) -> None:
     model = residual_net(channels, widths, classes)
     x = torch.randn(2, channels, 32, 32)
@@ -69,11 +70,11 @@ def test_shapes(channels: int, widths: tuple[int, ...], classes: int) -> None:
 
 
 def test_a_block_adds_its_input() -> None:
-    block = Residual(4, 4, 1).eval()
+    block = Residual(8, 8, 1).eval()
     nn.init.zeros_(block.convolutions[-1].weight)
-    x = torch.randn(2, 4, 6, 6)
+    x = torch.randn(2, 8, 6, 6)
     assert torch.equal(block(x), x.relu())
-    halving = Residual(4, 6, 2).eval()
+    halving = Residual(8, 12, 2).eval()
     nn.init.zeros_(halving.convolutions[-1].weight)
     torch.testing.assert_close(halving(x), F.conv2d(x, halving.shortcut[0].weight, stride=2).relu(), atol=1e-4, rtol=0)
 
@@ -201,7 +202,7 @@ def test_mixtures_gradient_is_that_of_finite_differences() -> None:
 
 def test_every_expert_and_the_gate_learn() -> None:
     torch.manual_seed(0)
-    model = MixtureOfExperts([residual_net(3, (4, 8), 5) for _ in range(2)], residual_net(3, (2, 4), 2))
+    model = MixtureOfExperts([residual_net(3, (8, 16), 5) for _ in range(2)], residual_net(3, (8, 16), 2))
     before = state(model)
     train(model, Batches.of(PICTURES), loss, dataclasses.replace(PLAIN, epochs=1))
     after = state(model)
@@ -299,7 +300,7 @@ def test_resumed_run_equals_the_undisturbed_one(
     def model(seed: int) -> nn.Module:
         if kind == "mixture":
             experts = [net(seed), net(seed + 1)]
-            return MixtureOfExperts(experts, residual_net(3, (2, 4), 2))
+            return MixtureOfExperts(experts, residual_net(3, (8, 16), 2))
         found = net(seed)
         if kind == "dustbin":
             found[-1] = MergedDustbin(found[-1], (0, 1, 2, 3), 0.5)

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distillation.core.data import Pictures
-from distillation.specialists.data import glyphs
+from distillation.specialists.data import Pictures, glyphs
 
 CLASSES, TRAIN, TEST = 60, 2_130, 130  # two chunks and a part of one; no multiple of the classes
 

@@ -1,4 +1,4 @@
-"""Section 5: clusters, subsets, the dustbin, and the inference against closed forms, scipy and gradient descent."""
+"""The inference of section 5.4 against closed forms, scipy and gradient descent, and its alternatives."""
 
 import dataclasses
 import math
@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from distillation.core.ensembles import arithmetic_mean, geometric_mean
-from distillation.core.store import Store
-from distillation.specialists import inference as specialists
-from distillation.specialists import inference_time
+from distillation.core.objectives import arithmetic_mean, geometric_mean
+from distillation.specialists import inference
+from distillation.specialists.assignment import random_subsets
 from distillation.specialists.inference import Answer, active, combine, objective
-from distillation.specialists.inference_time import InferenceTime
 
 OVERLAPPING = [(0, 1, 2), (2, 3, 4), (5, 6, 7, 8), (1, 2)]
 
@@ -49,178 +47,6 @@ def by_definition(q: Tensor, generalist: Tensor, answers: list[Answer], active: 
             total += sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, collapsed, strict=True))
         totals.append(total)
     return torch.tensor(totals, dtype=torch.float64)
-
-
-# Clusters and subsets
-
-
-def test_covariance_is_numpys() -> None:
-    p = torch.randn(50, 6).softmax(-1)
-    found = specialists.covariance(p)
-    assert found.dtype == torch.float64
-    assert np.allclose(found, np.cov(p.double().numpy(), rowvar=False), rtol=1e-12, atol=1e-15)
-
-
-@pytest.mark.parametrize("bad", [[math.nan, 1.0], [1.5, -0.5], [0.5, 0.6]])
-def test_covariance_refuses_what_is_no_distribution(bad: list[float]) -> None:
-    with pytest.raises(ValueError, match="predictions"):
-        specialists.covariance(torch.tensor([[0.5, 0.5], bad]))
-
-
-def test_covariance_of_one_case_is_refused() -> None:
-    with pytest.raises(ValueError, match="two cases"):
-        specialists.covariance(torch.tensor([[0.5, 0.5]]))
-
-
-def test_columns_have_unit_length_and_no_diagonal() -> None:
-    matrix = torch.tensor([[9.0, 3e-9, 0.0], [4.0, 7.0, 0.0], [3.0, 4e-9, 5.0]])
-    found = specialists.columns(matrix)
-    assert torch.allclose(found, torch.tensor([[0, 0.8, 0.6], [0.6, 0, 0.8], [0, 0, 0]], dtype=torch.float64))
-    assert matrix[0, 0] == 9
-
-
-def test_confusion_counts_errors_either_way_round() -> None:
-    predicted, labels = torch.tensor([0, 1, 1, 0, 2, 2]), torch.tensor([0, 0, 0, 1, 1, 2])
-    assert specialists.confusion(predicted, labels, 4).tolist() == [[0, 3, 0, 0], [3, 0, 1, 0], [0, 1, 0, 0], [0] * 4]
-    with pytest.raises(ValueError, match="from 0 to 2, but there are 2 classes"):
-        specialists.confusion(predicted, labels, 2)
-
-
-def confusable(groups: list[list[int]], cases: int = 3000) -> Tensor:
-    """Predictions of a generalist that is unsure within these groups only."""
-    random = torch.Generator().manual_seed(0)
-    classes = sum(map(len, groups))
-    logits = torch.randn(cases, classes, generator=random)
-    chosen = torch.randint(len(groups), (cases,), generator=random)
-    for number, group in enumerate(groups):
-        logits[:, group] += 6.0 * (chosen == number)[:, None]
-    return logits.softmax(-1)
-
-
-@pytest.mark.parametrize("online", [False, True])
-def test_clusters_are_the_groups_that_are_confused(online: bool) -> None:
-    groups = [[0, 5, 7], [1, 2, 8, 11], [3, 4], [6, 9, 10]]
-    points = specialists.columns(specialists.covariance(confusable(groups)))
-    found = specialists.cluster(points, 4, 0, online=online)
-    assert found.dtype == torch.int64
-    assert [(found == name).nonzero().flatten().tolist() for name in range(4)] == groups
-    assert torch.equal(found, specialists.cluster(points, 4, 0, online=online))
-
-
-def test_clusters_do_not_depend_on_how_often_a_class_is_predicted() -> None:
-    """The variance and the size of a class's covariances say how often it is predicted: neither is clustered."""
-    matrix = specialists.covariance(confusable([[0, 1, 2], [3, 4, 5], [6, 7, 8]]))
-    matrix[0] *= 1e-4
-    matrix.fill_diagonal_(100.0)
-    assert specialists.cluster(specialists.columns(matrix), 3, 0).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-
-
-@pytest.mark.parametrize("number", [0, 1, 6])
-def test_a_number_of_clusters_that_is_impossible_is_refused(number: int) -> None:
-    with pytest.raises(ValueError, match="choose from 2 to 5"):
-        specialists.cluster(torch.randn(5, 5), number, 0)
-
-
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
-def test_clusters_without_members_are_refused() -> None:
-    with pytest.raises(ValueError, match="at most 2"):
-        specialists.cluster(torch.tensor([[0.0], [0.0], [1.0], [1.0]]), 3, 0)
-
-
-def test_subsets_are_the_nearest_to_the_centroids_and_overlap() -> None:
-    points, clusters = torch.randn(12, 3, dtype=torch.float64), torch.tensor([7] * 6 + [2] * 3 + [4] * 3)
-    found = specialists.subsets(points, clusters, 5)
-    for name, subset in zip([2, 4, 7], found, strict=True):
-        centroid = points[clusters == name].numpy().mean(0)
-        nearest = np.argsort([np.linalg.norm(point - centroid) for point in points.numpy()])[:5]
-        assert subset == tuple(sorted(nearest.tolist()))
-    assert len(set().union(*found)) < 12
-    assert sum(map(len, found)) > len(set().union(*found))
-
-
-def test_subsets_errors() -> None:
-    points, clusters = torch.randn(6, 2), torch.tensor([0, 0, 0, 1, 1, 1])
-    for size in (0, 6):
-        with pytest.raises(ValueError, match=f"from 1 to 5 of them, not {size}"):
-            specialists.subsets(points, clusters, size)
-        with pytest.raises(ValueError, match=f"from 1 to 5 of them, not {size}"):
-            specialists.random_subsets(6, 2, size, 0)
-    with pytest.raises(ValueError, match="6 points but clusters of shape"):
-        specialists.subsets(points, clusters[:5], 3)
-
-
-def test_random_subsets_repeat_with_their_seed() -> None:
-    found = specialists.random_subsets(30, 8, 6, 1)
-    assert found == specialists.random_subsets(30, 8, 6, 1) != specialists.random_subsets(30, 8, 6, 2)
-    assert len(set(found)) == 8
-    for subset in found:
-        specialists.check_subset(subset, 30)
-        assert len(subset) == 6
-        assert list(subset) == sorted(subset)
-
-
-@pytest.mark.parametrize(
-    ("subset", "message"),
-    [([], "empty"), ([0, 1, 2, 3], "all 4"), ([1, 4, -1], r"\[4, -1\]"), ([2, 1, 2], r"\[2\] more than once")],
-)
-def test_bad_subsets_are_named(subset: list[int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        specialists.check_subset(subset, 4)
-    with pytest.raises(ValueError, match=message):
-        specialists.dustbin_labels(torch.tensor([0]), subset, 4)
-
-
-# The dustbin
-
-
-def test_dustbin_labels() -> None:
-    found = specialists.dustbin_labels(torch.tensor([0, 1, 2, 3, 4, 4]), [4, 1], 5)
-    assert found.tolist() == [2, 1, 2, 2, 0, 0]
-    for wrong in (5, -1):
-        with pytest.raises(ValueError, match="but there are 5 classes"):
-            specialists.dustbin_labels(torch.tensor([wrong]), [4, 1], 5)
-
-
-def test_the_papers_shift_for_ten_classes_of_a_hundred() -> None:
-    assert specialists.dustbin_shift(0.1) == pytest.approx(math.log(9))
-
-
-@given(st.floats(0.001, 0.999), st.floats(0.05, 0.95), st.integers(0, 1000))
-def test_the_shift_turns_the_sampled_posterior_into_the_true_one(share: float, sampled: float, seed: int) -> None:
-    """Discrete features with known class-conditional probabilities, so that both posteriors are exact."""
-    random = torch.Generator().manual_seed(seed)
-    likelihood = torch.rand(7, 5, generator=random, dtype=torch.float64).softmax(0)  # (features, classes)
-    prior = torch.rand(5, generator=random, dtype=torch.float64)
-    special, rest = prior[:2] / prior[:2].sum(), prior[2:] / prior[2:].sum()
-
-    def posterior(weight: float) -> Tensor:
-        joint = likelihood * torch.cat([special * weight, rest * (1 - weight)])
-        collapsed = torch.cat([joint[:, :2], joint[:, 2:].sum(1, keepdim=True)], dim=1)
-        return collapsed / collapsed.sum(1, keepdim=True)
-
-    raised = posterior(sampled).log()
-    raised[:, -1] += specialists.dustbin_shift(share, sampled)
-    assert torch.allclose(raised.softmax(-1), posterior(share), rtol=1e-10, atol=0)
-    logits = posterior(0.5).log() + 3.0
-    before = logits.clone()
-    assert torch.allclose(specialists.corrected(logits, share).exp(), posterior(share), rtol=1e-10, atol=0)
-    assert torch.equal(logits, before)
-
-
-@pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, math.nan])
-def test_impossible_shares_are_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="share must lie between 0 and 1"):
-        specialists.dustbin_shift(bad)
-    with pytest.raises(ValueError, match="sampled must lie between 0 and 1"):
-        specialists.dustbin_shift(0.1, bad)
-
-
-def test_a_diverged_specialist_is_refused() -> None:
-    with pytest.raises(ValueError, match="diverged"):
-        specialists.corrected(torch.tensor([[0.0, math.inf]]), 0.1)
-
-
-# Inference
 
 
 def test_active_are_those_whose_subset_meets_the_most_probable_classes() -> None:
@@ -305,11 +131,11 @@ def test_agrees_with_gradient_descent() -> None:
     z = q.log().requires_grad_()
     (gradient,) = torch.autograd.grad(objective(z.softmax(-1), generalist, answers, on).sum(), z)
     assert gradient.abs().max() < 1e-6
-    descended = specialists.by_gradient_descent(generalist, answers, on, steps=2000, learning_rate=0.03)
+    descended = inference.by_gradient_descent(generalist, answers, on, steps=2000, learning_rate=0.03)
     assert torch.allclose(q, descended, atol=1e-6)
     best = objective(q, generalist, answers, on)
     assert (objective(descended, generalist, answers, on) >= best - 1e-12).all()
-    stopped = specialists.by_gradient_descent(
+    stopped = inference.by_gradient_descent(
         generalist, answers, on, steps=2000, learning_rate=0.03, until=best.mean().item() + 1e-3
     )
     above = objective(stopped, generalist, answers, on) - best
@@ -321,14 +147,14 @@ def test_no_iteration_raises_the_objective_and_the_bound_holds(seed: int, scale:
     generalist, answers = drawn(10, 10, OVERLAPPING, seed, scale)
     on = torch.rand(10, 4, generator=torch.Generator().manual_seed(seed)) < often
     best = objective(combine(generalist, answers, on, tolerance=1e-11), generalist, answers, on)
-    evidence, q = specialists.evidence(generalist, answers, on), generalist.exp()
+    evidence, q = inference.evidence(generalist, answers, on), generalist.exp()
     before = objective(q, generalist, answers, on)
     for _ in range(8):
-        better, bound = specialists.improved(q, evidence)
+        better, bound = inference.improved(q, evidence)
         assert (before - best <= bound + 1e-12).all()
         after = objective(better, generalist, answers, on)
         assert (after <= before + 1e-12).all()
-        plain = specialists.expected(q, evidence) / evidence.models
+        plain = inference.expected(q, evidence) / evidence.models
         assert (after <= objective(plain, generalist, answers, on) + 1e-12).all()
         q, before = better, after
         assert torch.allclose(q.sum(-1), torch.ones(10, dtype=torch.float64), rtol=1e-12)
@@ -338,11 +164,11 @@ def test_no_iteration_raises_the_objective_and_the_bound_holds(seed: int, scale:
 def test_other_starts_reach_the_same_minimum(seed: int) -> None:
     generalist, answers = drawn(6, 10, OVERLAPPING, seed)
     on = everywhere(6, answers)
-    evidence = specialists.evidence(generalist, answers, on)
+    evidence = inference.evidence(generalist, answers, on)
     random = torch.Generator().manual_seed(seed)
     q = (4 * torch.randn(6, 10, generator=random, dtype=torch.float64)).softmax(-1)
     for _ in range(100):
-        q, _ = specialists.improved(q, evidence)
+        q, _ = inference.improved(q, evidence)
     assert torch.allclose(q, combine(generalist, answers, on, tolerance=1e-12), atol=1e-6)
 
 
@@ -362,11 +188,11 @@ def test_order_of_classes_and_specialists_does_not_matter() -> None:
     order, who = torch.randperm(10), [2, 0, 3, 1]
     place = order.argsort().tolist()  # where each class has gone
     moved = [Answer(tuple(place[i] for i in answers[m].subset), answers[m].log_probabilities) for m in who]
-    for method in (combine, specialists.added_log_probabilities):
+    for method in (combine, inference.added_log_probabilities):
         expected = method(generalist, answers, on)[:, order]
         assert torch.allclose(method(generalist[:, order], moved, on[:, who]), expected, atol=1e-8)
-    found = specialists.own_answer(generalist[:, order], moved, on[:, who])
-    assert torch.equal(order[found], specialists.own_answer(generalist, answers, on))
+    found = inference.own_answer(generalist[:, order], moved, on[:, who])
+    assert torch.equal(order[found], inference.own_answer(generalist, answers, on))
 
 
 def test_identical_specialists_weigh_as_many() -> None:
@@ -394,14 +220,14 @@ def test_a_specialists_zero_is_no_obstacle(lowest: float, where: int) -> None:
     on = everywhere(6, answers)
     q = combine(generalist, answers, on)
     assert q.isfinite().all()
-    descended = specialists.by_gradient_descent(generalist, answers, on, steps=3000, learning_rate=0.03)
+    descended = inference.by_gradient_descent(generalist, answers, on, steps=3000, learning_rate=0.03)
     assert torch.allclose(q, descended, atol=1e-5)
     assert objective(q, generalist, answers, on).isfinite().all()
 
 
 def test_a_specialist_that_contradicts_a_saturated_generalist() -> None:
     """Plain expectation-maximisation needs more than 100,000 iterations for some such cases."""
-    subsets = specialists.random_subsets(100, 20, 10, 0)
+    subsets = random_subsets(100, 20, 10, 0)
     generalist, answers = drawn(2000, 100, subsets, scale=10.0)
     on = active(generalist, subsets)
     q = combine(generalist, answers, on, most_iterations=500)
@@ -422,7 +248,7 @@ def test_almost_a_zero_of_the_generalist_is_not() -> None:
     assert combine(generalist, answers, everywhere(1, answers)).isfinite().all()
 
 
-METHODS = [combine, specialists.own_answer, specialists.added_log_probabilities]
+METHODS = [combine, inference.own_answer, inference.added_log_probabilities]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -466,16 +292,16 @@ def test_own_answer_is_that_of_the_surest_active_specialist() -> None:
     one = Answer((2, 0), torch.tensor([[0.5, 0.2, 0.3]] * 4).log())
     two = Answer((1, 3), torch.tensor([[0.3, 0.1, 0.6]] * 4).log())
     on = torch.tensor([[True, True], [False, True], [True, False], [False, False]])
-    found = specialists.own_answer(generalist, [one, two], on)
+    found = inference.own_answer(generalist, [one, two], on)
     assert found.dtype == torch.int64
     assert found.tolist() == [2, 1, 2, 3]
-    assert specialists.own_answer(generalist, [two, one], on.flip(1)).tolist() == [2, 1, 2, 3]
+    assert inference.own_answer(generalist, [two, one], on.flip(1)).tolist() == [2, 1, 2, 3]
 
 
 def test_added_log_probabilities_are_a_product() -> None:
     generalist, answers = drawn(7, 10, OVERLAPPING)
     on = torch.rand(7, 4) < 0.6
-    found = specialists.added_log_probabilities(generalist, answers, on)
+    found = inference.added_log_probabilities(generalist, answers, on)
     for case in range(7):
         p = generalist[case].exp()
         product = p.clone()
@@ -493,20 +319,4 @@ def test_experts_that_exclude_every_class_are_told() -> None:
     one.log_probabilities[:, -1] = -math.inf
     two.log_probabilities[:, -1] = -math.inf
     with pytest.raises(ValueError, match="exclude every class"):
-        specialists.added_log_probabilities(generalist, [one, two], everywhere(1, [one, two]))
-
-
-def test_inference_time_measures_three_methods(store: Store) -> None:
-    found = inference_time.run(InferenceTime(images=30, classes=12, specialists=4, size=4), store)["metrics"]
-    assert [row["method"].split(",")[0] for row in found["methods"]] == [
-        "expectation-maximisation",
-        "gradient descent",
-        "gradient descent",
-    ]
-    for row in found["methods"]:
-        assert row["seconds"] > 0
-        assert -1e-12 <= row["excess"] <= 1e-6
-        assert row["excess"] <= row["largest_excess"]
-    assert found["methods"][2]["images_timed"] == 20
-    assert 0 < found["active_mean"] < 4
-    assert 1 < found["iterations"] < 200
+        inference.added_log_probabilities(generalist, [one, two], everywhere(1, [one, two]))

@@ -28,7 +28,7 @@ from small_an4 import (
 
 from distillation.core import data as common
 from distillation.core.data import DataError
-from distillation.speech.data import an4
+from distillation.speech.data import SAMPLE_RATE, an4
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def test_real_an4_loads(real: None) -> None:
     assert (len(train), len(test)) == (66, 10)
     assert len(train | development | test) == 84  # they share none
     everything = data.train + data.development + data.test
-    assert 48 < sum(len(utterance.samples) for utterance in everything) / common.SAMPLE_RATE / 60 < 49  # minutes
+    assert 48 < sum(len(utterance.samples) for utterance in everything) / SAMPLE_RATE / 60 < 49  # minutes
     assert len({utterance.name for utterance in everything}) == 1078
     assert {word for utterance in everything for word in utterance.words} <= set(data.lexicon)
     assert "SIL" not in {phone for ways in data.lexicon.values() for way in ways for phone in way}

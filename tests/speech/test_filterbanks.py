@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.fft import dct
 from torch import Tensor
 
-from distillation.core.data import SAMPLE_RATE, DataError, Utterance, data_folder
+from distillation.core.data import DataError, data_folder
 from distillation.core.training import batches_of
-from distillation.speech.data import an4
+from distillation.speech.data import SAMPLE_RATE, Utterance, an4
 from distillation.speech.data.synthetic_speech import load_synthetic_speech
 from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, Features, cepstra, features_of, log_mel, windows_of
 

@@ -12,13 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distillation.core.data import SAMPLE_RATE
 from distillation.core.store import Store, StoreError
-from distillation.core.sweep import finish
+from distillation.core.sweep import finish, sweep
 from distillation.core.training import Optimisation, logits_of
-from distillation.speech import alignment
-from distillation.speech import nets as speech
+from distillation.speech import alignment, nets
 from distillation.speech.alignment import Alignment, log_posteriors
+from distillation.speech.data import SAMPLE_RATE
 from distillation.speech.data.synthetic_speech import load_synthetic_speech
 from distillation.speech.nets import (
     AcousticModel,
@@ -34,7 +33,8 @@ from distillation.speech.nets import (
 from distillation.speech.recogniser import decoding
 from distillation.speech.recogniser.corpus import Corpus, Part, from_speech
 from distillation.speech.recogniser.flat_start import Rounds
-from distillation.speech.recogniser.scoring import GRID, Labels, score, word_loop_of
+from distillation.speech.recogniser.scoring import GRID, Labels
+from distillation.speech.results import REPORTED
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="espeak-ng is not here: pip install espeakng-loader"
@@ -48,6 +48,7 @@ GEOMETRIC = replace(ENSEMBLE, mean="geometric")
 STUDENT = Student(ENSEMBLE, (16,), optimisation=BRIEF, seed=100)
 TRANSFER = Transfer(ENSEMBLE)
 EARLY = AcousticModel(ALIGNMENT, (16,), share=0.3, optimisation=Optimisation(5, 16, 0.1), evaluate_every=2, seed=7)
+FLOOR = 1e-12  # of a mean probability, whose logarithm is kept
 
 
 @dataclass(frozen=True)
@@ -60,33 +61,30 @@ class World:
 
     def metrics(self, config: Config) -> dict:
         """Of a run, which is made if it is not there."""
-        finish(speech.run, config, self.store)
-        return self.store.read(config)["metrics"]
+        finish(config, self.store)
+        return self.store.metrics(config)
 
     def posteriors(self, config: AcousticModel | Student, part: str) -> Tensor:
         """In double precision."""
-        net = speech.restore(config, self.store, len(self.labels.states))
+        net = nets.restore(config, self.store, len(self.labels.states))
         return log_posteriors(net, self.corpus[part]).double()
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Everything here runs in this process and on one thread: the products are small."""
-    threads, really = torch.get_num_threads(), speech.corpus
+    threads, really = torch.get_num_threads(), nets.corpus
     torch.set_num_threads(1)
     corpus = replace(from_speech(load_synthetic_speech((4, 2, 2), 4)), name="small")
-    records = tmp_path_factory.mktemp("results") / "records"
+    store = Store(tmp_path_factory.mktemp("results") / "records")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTILLATION_JOBS", "1")
-        for module in (alignment, speech):
+        for module in (alignment, nets):
             patch.setattr(module, "corpus", lambda name: corpus if name == "small" else really(name))
         at_speeds.cache_clear()
-        aligned = Store(records / "alignment", alignment.RECIPE)
-        finish(alignment.run, ALIGNMENT, aligned)
-        store = Store(records / "speech", speech.RECIPE)
-        for config in (*ENSEMBLE.members, ENSEMBLE, GEOMETRIC, TRANSFER):
-            finish(speech.run, config, store)
-        yield World(corpus, alignment.read(ALIGNMENT, aligned), store)
+        for config in (ALIGNMENT, *ENSEMBLE.members, ENSEMBLE, GEOMETRIC, TRANSFER):
+            finish(config, store)
+        yield World(corpus, alignment.read(ALIGNMENT, store), store)
     at_speeds.cache_clear()
     torch.set_num_threads(threads)
 
@@ -100,8 +98,12 @@ def average(world: World, part: str, mean: str, members: tuple[AcousticModel, ..
     """The log of the members' mean distribution in double precision."""
     each = torch.stack([world.posteriors(member, part) for member in members])
     if mean == "arithmetic":
-        return each.exp().mean(0).log()
+        return log_arithmetic_mean(each)
     return each.mean(0).log_softmax(-1)
+
+
+def log_arithmetic_mean(each: Tensor) -> Tensor:
+    return each.exp().mean(0).clamp(min=FLOOR).log()
 
 
 def percent_right(log_probabilities: Tensor, labels: Tensor) -> float:
@@ -113,7 +115,7 @@ def percent_right(log_probabilities: Tensor, labels: Tensor) -> float:
 
 def test_metrics_agree_with_each_other_and_with_the_corpus(world: World) -> None:
     found, test = world.metrics(MEMBER), world.corpus["test"]
-    assert set(found) == {*speech.REPORTED, "words", "decoder", "correct_frames", "word_errors"}
+    assert set(found) == {*REPORTED, "words", "decoder", "correct_frames", "word_errors"}
     assert 100 * sum(found["correct_frames"]) / len(test.windows) == pytest.approx(found["frame_accuracy"], abs=1e-4)
     assert all(0 <= n <= m for n, m in zip(found["correct_frames"], test.features.lengths, strict=True))
     assert len(found["word_errors"]) == len(test.utterances)
@@ -144,7 +146,7 @@ def test_stored_weights_give_the_stored_accuracies(world: World) -> None:
 @pytest.mark.parametrize("config", [MEMBER, STUDENT, replace(MEMBER, hidden_dropout=0.2), EARLY])
 def test_a_seed_gives_the_same_net_again_and_another_seed_another(config: Config, world: World) -> None:
     before, weights = world.metrics(config), world.store.tensors_path(config).read_bytes()
-    again = speech.run(config, world.store)["metrics"]
+    again = config.run(world.store)["metrics"]
     assert untimed(again) == untimed(before)
     assert world.store.tensors_path(config).read_bytes() == weights
     other = replace(config, seed=config.seed + 50)
@@ -153,48 +155,19 @@ def test_a_seed_gives_the_same_net_again_and_another_seed_another(config: Config
 
 def test_an_unknown_data_set_or_mean_is_refused_with_a_sentence(world: World) -> None:
     with pytest.raises(ValueError, match=r"Unknown speech data set 'shouting': use"):
-        speech.run(replace(MEMBER, alignment=Alignment("shouting")), world.store)
+        replace(MEMBER, alignment=Alignment("shouting")).run(world.store)
     with pytest.raises(ValueError, match=r"Unknown mean 'harmonic': use"):
-        speech.run(replace(ENSEMBLE, mean="harmonic"), world.store)
+        replace(ENSEMBLE, mean="harmonic").run(world.store)
 
 
 def test_nothing_is_trained_without_a_teacher_or_an_alignment(world: World, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="needs_tensors"):
-        speech.run(replace(STUDENT, teacher=replace(MEMBER, seed=77)), world.store)
+        replace(STUDENT, teacher=replace(MEMBER, seed=77)).run(world.store)
     with pytest.raises(StoreError, match="alignment"):
-        speech.run(MEMBER, Store(tmp_path / "records" / "speech", speech.RECIPE))
+        MEMBER.run(Store(tmp_path / "records"))
 
 
 # What is chosen on the development split
-
-
-def test_the_test_set_is_decoded_once_with_the_weights_best_on_development(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    part = {name: world.posteriors(MEMBER, name).float() for name in ("development", "test")}
-    held_out, loop = world.corpus["development"], word_loop_of(world.corpus, world.labels)
-    priors = world.labels.log_priors().numpy()
-    references = [utterance.words for utterance in held_out.utterances]
-    rates = []
-    for weights in GRID:
-        heard = [decoding.decode(part["development"][r].numpy(), priors, loop, weights)[0] for r in held_out.slices()]
-        rates.append(decoding.word_error_rate(decoding.word_errors(references, heard)))
-    assert len(set(rates)) > 2
-    best = GRID[rates.index(min(rates))]
-
-    really, calls = decoding.decode, []
-
-    def spy(posteriors, log_priors, word_loop, weights):
-        memory = part["test"].numpy()
-        calls.append(("test" if np.shares_memory(posteriors, memory) else "development", weights))
-        return really(posteriors, log_priors, word_loop, weights)
-
-    monkeypatch.setattr(decoding, "decode", spy)
-    found = score(part, world.corpus, world.labels)
-    assert [weights for name, weights in calls if name == "test"] == [best] * len(world.corpus["test"].utterances)
-    assert len(calls) == len(GRID) * len(references) + len(world.corpus["test"].utterances)
-    assert found["decoder"] == vars(best)
-    assert found["development_wer"] == min(rates)
 
 
 def test_what_is_said_in_the_test_set_changes_no_net_epoch_or_weight(
@@ -206,9 +179,9 @@ def test_what_is_said_in_the_test_set_changes_no_net_epoch_or_weight(
     mixed = world.labels.of["test"].flip(0)
     corpus = Corpus("small", MappingProxyType({**world.corpus.parts, "test": other}), world.corpus.lexicon)
     labels = Labels(world.labels.states, world.labels.of | {"test": mixed})
-    monkeypatch.setattr(speech, "corpus", lambda name: corpus)
-    monkeypatch.setattr(speech, "labels_of", lambda config, store: labels)
-    after = speech.run(EARLY, world.store)["metrics"]
+    monkeypatch.setattr(nets, "corpus", lambda name: corpus)
+    monkeypatch.setattr(nets, "labels_of", lambda config, store: labels)
+    after = EARLY.run(world.store)["metrics"]
     assert after["correct_frames"] != before["correct_frames"]
     assert after["wer"] != before["wer"]
     assert world.store.tensors_path(EARLY).read_bytes() == weights
@@ -228,6 +201,10 @@ def test_development_is_evaluated_at_the_stated_epochs_and_the_best_is_kept(worl
     early = found["early_stopped"]
     assert early["development_frame_accuracy"] == max(seen.values()) == seen[early["epoch"]]
     assert early["epoch"] == max(seen, key=seen.get)
+    assert {*REPORTED[:5], "epoch"} <= set(early)
+    right = world.labels.of["development"][:, None]
+    expected = -world.posteriors(EARLY, "development").gather(1, right).mean().item()
+    assert history[-1]["development_cross_entropy"] == pytest.approx(expected, rel=1e-3)
     assert "early_stopped" not in world.metrics(MEMBER)
 
 
@@ -240,8 +217,8 @@ def test_watch_keeps_the_weights_of_the_first_of_the_best(world: World, monkeypa
         correct = torch.arange(len(right)) < next(epochs) * len(right)
         return F.one_hot(torch.where(correct, right, (right + 1) % states), states).float()
 
-    monkeypatch.setattr(speech, "log_posteriors", pretended)
-    watch = speech.Watch(held_out, right, replace(EARLY, optimisation=Optimisation(4), evaluate_every=1))
+    monkeypatch.setattr(nets, "log_posteriors", pretended)
+    watch = nets.Watch(held_out, right, replace(EARLY, optimisation=Optimisation(4), evaluate_every=1))
     model, rows = nn.Linear(1, 1), []
     for epoch in range(1, 5):
         nn.init.constant_(model.weight, epoch)
@@ -290,8 +267,8 @@ def test_nets_learn_the_frames_of_their_utterances_with_their_labels(
         given.update(windows=inputs, loss=loss)
         return []
 
-    monkeypatch.setattr(speech, "train", spy)
-    found = speech.run(config, world.store)["metrics"]
+    monkeypatch.setattr(nets, "train", spy)
+    found = config.run(world.store)["metrics"]
     rows = torch.cat([torch.arange(len(part.windows))[part.slices()[n]] for n in chosen_utterances(config, part)])
     assert len(rows) == len(given["windows"]) == found["train_frames"]
     assert torch.equal(batch(given["windows"]), batch(part.windows[rows]))
@@ -372,7 +349,7 @@ def test_an_ensembles_soft_targets_are_its_mean_softened(temperature: float, wor
 def test_a_nets_soft_targets_are_its_softened_logits(temperature: float, world: World) -> None:
     rows = torch.tensor([5, 2, 900, 2])
     found = soft_targets(replace(STUDENT, teacher=MEMBER, temperature=temperature), rows, world.store)
-    net = speech.restore(MEMBER, world.store, len(world.labels.states))
+    net = nets.restore(MEMBER, world.store, len(world.labels.states))
     logits = logits_of(net, world.corpus["train"].windows[rows], precision="bf16").double()
     torch.testing.assert_close(found.double(), torch.softmax(logits / temperature, -1), rtol=2e-3, atol=1e-5)
 
@@ -385,13 +362,13 @@ def test_a_students_loss_weighs_soft_and_hard_targets_of_the_same_frames(
     rows, index = torch.tensor([800, 30, 7, 1200]), torch.tensor([2, 0])
     config, targets = replace(STUDENT, teacher=teacher, hard_weight=weight), world.labels.of["train"][rows]
     logits = torch.randn(2, len(world.labels.states))
-    found = speech.loss_of(config, targets, rows, world.store)(logits, index)
+    found = nets.loss_of(config, targets, rows, world.store)(logits, index)
     soft = soft_targets(config, rows[index], world.store).float()
     softly = 4 * -(soft * F.log_softmax(logits / 2, -1)).sum(-1).mean()
     hardly = F.cross_entropy(logits, world.labels.of["train"][rows[index]])
     torch.testing.assert_close(found, (1 - weight) * softly + weight * hardly)
     if weight == 1:
-        torch.testing.assert_close(found, speech.loss_of(MEMBER, targets, rows, world.store)(logits, index))
+        torch.testing.assert_close(found, nets.loss_of(MEMBER, targets, rows, world.store)(logits, index))
 
 
 def test_a_student_on_a_share_learns_from_its_teacher(world: World) -> None:
@@ -403,7 +380,7 @@ def test_a_student_on_a_share_learns_from_its_teacher(world: World) -> None:
         assert set(found) == set(world.metrics(MEMBER))
         files = [world.store.tensors_path(member) for member in ENSEMBLE.members]
         before = [path.read_bytes() for path in files]
-        speech.run(config, world.store)
+        config.run(world.store)
         assert [path.read_bytes() for path in files] == before  # teachers stay as they are
 
 
@@ -454,8 +431,8 @@ def test_a_transfer_set_has_the_ensembles_mean_on_all_its_frames(world: World) -
     assert len(stored) == len(part.windows)
     own = world.store.tensors(ENSEMBLE)["log_probabilities"]
     torch.testing.assert_close(stored[:frames].float(), own.float(), rtol=5e-3, atol=5e-3)
-    nets = [speech.restore(member, world.store, len(world.labels.states)) for member in ENSEMBLE.members]
-    expected = torch.stack([log_posteriors(net, part) for net in nets]).double().exp().mean(0).log()
+    members = [nets.restore(member, world.store, len(world.labels.states)) for member in ENSEMBLE.members]
+    expected = log_arithmetic_mean(torch.stack([log_posteriors(net, part).double() for net in members]))
     torch.testing.assert_close(stored.double(), expected, rtol=1e-3, atol=1e-3)
 
 
@@ -467,103 +444,94 @@ def test_students_of_a_transfer_set_learn_from_all_of_it_without_hard_targets(wo
     again = percent_right(world.posteriors(config, "train"), world.labels.of["train"])
     assert found["train_frame_accuracy"] == pytest.approx(again, abs=1e-4)  # of the frames that have labels
     with pytest.raises(ValueError, match="unlabelled transfer set"):
-        speech.run(replace(config, hard_weight=0.1), world.store)
+        replace(config, hard_weight=0.1).run(world.store)
+    with pytest.raises(ValueError, match="set share to 1"):
+        replace(config, share=0.5).run(world.store)
 
 
-# Sweeps and tables
+# Sweeps
+
+
+def needs(config: Config | Alignment) -> list[Config | Alignment]:
+    """What must be on the disk before a run."""
+    if isinstance(config, Alignment):
+        return []
+    if isinstance(config, Student):
+        return [ALIGNMENT, config.teacher]
+    ensemble = config.ensemble if isinstance(config, Transfer) else config
+    return [ALIGNMENT, *(ensemble.members if isinstance(ensemble, Ensemble) else [])]
 
 
 @pytest.fixture
-def pretended(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """The configurations of the runs, in order; nothing is trained, but teachers must be there."""
-    calls: list[Config] = []
+def pretended(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Config | Alignment]:
+    """The configurations of the runs, in order; nothing is trained, but what they start from must be there."""
+    calls: list[Config | Alignment] = []
 
-    def run(config: Config, store: Store) -> dict:
-        for needed in speech.teachers_of([config]):
+    def run(config: Config | Alignment, store: Store) -> dict:
+        for needed in needs(config):
             store.tensors(needed)
         calls.append(config)
         store.write_tensors(config, {"weights": torch.zeros(1)})
         return {"metrics": {}, "history": []}
 
-    monkeypatch.setattr(speech, "run", run)
+    for kind in (Alignment, AcousticModel, Ensemble, Transfer, Student):
+        monkeypatch.setattr(kind, "run", run)
     return calls
 
 
-def test_members_and_teachers_are_trained_first_and_nothing_twice(store: Store, pretended: list[Config]) -> None:
+def test_members_and_teachers_are_trained_first_and_nothing_twice(
+    store: Store, pretended: list[Config | Alignment]
+) -> None:
     configs = [replace(STUDENT, teacher=TRANSFER, hard_weight=0.0), STUDENT, replace(STUDENT, teacher=EARLY)]
-    records = speech.run_all(configs, store, name="test")
+    records = sweep(configs, store, name="test")
     assert [record["config"]["seed"] for record in records] == [100] * 3
     assert pretended[-3:] == configs
-    assert set(pretended) == {*ENSEMBLE.members, ENSEMBLE, TRANSFER, EARLY, *configs}
+    assert set(pretended) == {ALIGNMENT, *ENSEMBLE.members, ENSEMBLE, TRANSFER, EARLY, *configs}
     assert len(pretended) == len(set(pretended))
     assert max(map(pretended.index, ENSEMBLE.members)) < min(map(pretended.index, (ENSEMBLE, TRANSFER)))
-    speech.run_all(configs, store, name="test")
-    assert len(pretended) == 9
-    speech.run_all([ENSEMBLE, *ENSEMBLE.members], store, name="test")
-    assert len(pretended) == 9
+    sweep(configs, store, name="test")
+    assert len(pretended) == 10
+    sweep([ENSEMBLE, *ENSEMBLE.members], store, name="test")
+    assert len(pretended) == 10
+
+
+def test_a_transfer_set_needs_the_members_and_not_the_ensemble(
+    store: Store, pretended: list[Config | Alignment]
+) -> None:
+    sweep([TRANSFER], store, name="test")
+    assert pretended == [ALIGNMENT, *ENSEMBLE.members, TRANSFER]
 
 
 def test_members_without_weights_are_trained_again_where_a_student_needs_them(
-    store: Store, pretended: list[Config]
+    store: Store, pretended: list[Config | Alignment]
 ) -> None:
     def lose(*configs: Config) -> None:
         pretended.clear()
         for config in configs:
             store.tensors_path(config).unlink()
 
-    speech.run_all([STUDENT], store, name="test")
+    sweep([STUDENT], store, name="test")
     lose(ENSEMBLE.members[1], ENSEMBLE, STUDENT)
-    speech.run_all([STUDENT], store, name="test")
+    sweep([STUDENT], store, name="test")
     assert pretended == []  # its record is there
     new = replace(STUDENT, seed=101)
-    speech.run_all([new], store, name="test")
+    sweep([new], store, name="test")
     assert pretended == [ENSEMBLE.members[1], ENSEMBLE, new]
     lose(*ENSEMBLE.members)
     new = replace(STUDENT, seed=102)
-    speech.run_all([new], store, name="test")
+    sweep([new], store, name="test")
     assert pretended == [new]  # the ensemble's outputs are all it needs
     lose()
-    speech.run_all([ENSEMBLE], store, name="test", needs_tensors=True)
+    sweep(ENSEMBLE.members, store, name="test", needs_tensors=True)
     assert pretended == list(ENSEMBLE.members)
 
 
-def test_table_has_a_row_per_run(world: World) -> None:
-    soft = replace(STUDENT, teacher=MEMBER, share=0.5, subset=2, temperature=5.0)
-    configs = [MEMBER, ENSEMBLE, STUDENT, soft, EARLY]
-    for config in configs:
-        world.metrics(config)
-    found = speech.table(configs, world.store)
-    settings = ["seed", "share", "subset", "resample", "temperature", "hard_weight"]
-    early = [*(f"early_{name}" for name in speech.REPORTED[:5]), "early_epoch"]
-    assert list(found) == ["targets", "size", "epochs", "mean", "seconds", *settings, *speech.REPORTED, *early]
-    assert found["targets"].tolist() == ["hard", "ensemble", "soft", "soft", "hard"]
-    assert found["size"].tolist() == ["1x16"] * 5
-    assert found["epochs"].tolist() == [2, 2, 2, 2, 5]
-    assert found["mean"].tolist()[1] == "arithmetic"
-    assert found["share"].fillna(-1).tolist() == [1, -1, 1, 0.5, 0.3]
-    assert found["temperature"].fillna(-1).tolist() == [-1, -1, 2, 5, -1]
-    assert found["subset"].tolist()[3] == 2
-    for row, config in zip(found.to_dict("records"), configs, strict=True):
-        metrics = world.metrics(config)
-        assert all(row[name] == metrics[name] for name in speech.REPORTED[:4])
-        assert row["seconds"] == world.store.read(config)["seconds"]
-    assert found["early_epoch"].isna().tolist() == [True] * 4 + [False]
-    assert found["early_frame_accuracy"].iloc[4] == world.metrics(EARLY)["early_stopped"]["frame_accuracy"]
-
-
-def test_curves_have_a_row_per_evaluation(world: World) -> None:
-    soft = Student(MEMBER, (16,), hard_weight=0.2, share=0.2, subset=1, optimisation=BRIEF, evaluate_every=1)
-    world.metrics(soft)
-    world.metrics(EARLY)
-    found = speech.curves([EARLY, soft, MEMBER], world.store)
-    assert list(found) == ["targets", "share", "subset", "hard_weight", "epoch", "accuracy", "cross_entropy"]
-    rows = found.drop(columns=["accuracy", "cross_entropy"]).to_records(index=False).tolist()
-    hard_rows = [("hard", 0.3, 0, 1.0, epoch) for epoch in (2, 4, 5)]
-    assert rows == hard_rows + [("soft", 0.2, 1, 0.2, epoch) for epoch in (1, 2)]
-    histories = world.store.read(EARLY)["history"] + world.store.read(soft)["history"]
-    seen = [row["development_frame_accuracy"] for row in histories if "development_frame_accuracy" in row]
-    assert found["accuracy"].tolist() == seen
-    last = found[found["targets"] == "hard"]["cross_entropy"].iloc[-1]
-    log_probabilities = world.posteriors(EARLY, "development").float()
-    expected = -log_probabilities.gather(1, world.labels.of["development"][:, None]).mean().item()
-    assert last == pytest.approx(expected, rel=1e-3)
+@pytest.mark.parametrize("new", [replace(MEMBER, seed=50), GEOMETRIC, TRANSFER, STUDENT])
+def test_a_lost_alignment_is_made_again_for_each_kind_of_run(
+    new: Config, store: Store, pretended: list[Config | Alignment]
+) -> None:
+    sweep([ENSEMBLE], store, name="test")
+    pretended.clear()
+    store.tensors_path(ALIGNMENT).unlink()
+    sweep([new], store, name="test")
+    assert pretended == [ALIGNMENT, new]

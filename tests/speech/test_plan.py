@@ -7,19 +7,28 @@ from pathlib import Path
 import pytest
 
 from distillation.core.data import DataError
-from distillation.core.store import Store
-from distillation.speech import alignment
-from distillation.speech import nets as speech
-from distillation.speech import plan as speech_plans
+from distillation.core.store import Configuration, Store
+from distillation.core.sweep import with_all_they_start_from
+from distillation.speech import alignment, nets
+from distillation.speech import plan as speech_plan
+from distillation.speech.alignment import Alignment
 from distillation.speech.nets import AcousticModel, Config, Ensemble, Student, Transfer
-from distillation.speech.plan import PAPER, QUICK, SMOKE, SpeechProfile, section4, section6, speech_profile
+from distillation.speech.plan import PAPER, QUICK, SMOKE, Profile, plan, section4, section6, student
+from distillation.speech.plan import profile as profile_of
+from distillation.speech.recogniser.corpus import corpus
+from distillation.speech.results import SpeechResults
 
 every_profile = pytest.mark.parametrize("profile", [PAPER, QUICK, SMOKE], ids=lambda profile: profile.name)
 
 
-def configs(profile: SpeechProfile) -> list[Config]:
+def runs(profile: Profile) -> list[Configuration]:
     """All runs of both sections, with those that several questions share as often as they are asked for."""
     return list(chain.from_iterable((section4(profile) | section6(profile)).values()))
+
+
+def configs(profile: Profile) -> list[Config]:
+    """Those with nets."""
+    return [config for config in runs(profile) if not isinstance(config, Alignment)]
 
 
 def trained(config: Config) -> bool:
@@ -34,17 +43,18 @@ def steps(config: AcousticModel | Student, frames: int = 480_000) -> float:
 
 
 @every_profile
-def test_questions_are_asked_once_and_have_runs(profile: SpeechProfile) -> None:
+def test_questions_are_asked_once_and_have_runs(profile: Profile) -> None:
+    assert plan(profile) == {"03": section4(profile), "05": section6(profile)}
     assert not set(section4(profile)) & set(section6(profile))
-    for name, runs in (section4(profile) | section6(profile)).items():
-        assert len(set(runs)) == len(runs), name
-        assert runs or (name == "sizes" and not profile.sizes)
+    for name, asked in (section4(profile) | section6(profile)).items():
+        assert len(set(asked)) == len(asked), name
+        assert asked or (name == "sizes" and not profile.sizes)
 
 
 @every_profile
-def test_no_run_is_made_twice_under_two_names(profile: SpeechProfile, tmp_path: Path) -> None:
-    distinct, store = set(configs(profile)), Store(tmp_path, speech.RECIPE)
-    assert len({store.key(config) for config in distinct}) == len(distinct)
+def test_no_run_is_made_twice_under_two_names(profile: Profile, tmp_path: Path) -> None:
+    distinct, store = set(runs(profile)), Store(tmp_path)
+    assert len({store.name(config) for config in distinct}) == len(distinct)
 
     # What a run gives does not depend on the number of threads.
     assert len({replace(config, threads=1) for config in distinct}) == len(distinct)
@@ -53,11 +63,11 @@ def test_no_run_is_made_twice_under_two_names(profile: SpeechProfile, tmp_path: 
 
 
 @every_profile
-def test_teachers_and_members_are_runs_that_are_shown_too(profile: SpeechProfile) -> None:
-    shown = set(configs(profile))
-    teachers = set(speech.teachers_of(list(shown)))
-    assert {teacher for teacher in teachers if not isinstance(teacher, Transfer)} <= shown
-    assert {t.ensemble for t in teachers if isinstance(t, Transfer)} == {section4(profile)["ensemble"][0]}
+def test_teachers_and_members_are_runs_that_are_shown_too(profile: Profile, tmp_path: Path) -> None:
+    shown = set(runs(profile))
+    needed = with_all_they_start_from(shown, Store(tmp_path))
+    assert {config for config in needed if not isinstance(config, Transfer)} == shown
+    assert {t.ensemble for t in needed if isinstance(t, Transfer)} == {section4(profile)["ensemble"][0]}
     assert set(section6(profile)["full"]) <= set(section4(profile)["baseline"])
     assert all(member.resample for member in section4(profile)["resampled members"])
     assert section4(profile)["baseline"] == list(section4(profile)["ensemble"][0].members)
@@ -66,13 +76,14 @@ def test_teachers_and_members_are_runs_that_are_shown_too(profile: SpeechProfile
 
 
 @every_profile
-def test_all_share_one_alignment(profile: SpeechProfile) -> None:
+def test_all_share_one_alignment(profile: Profile) -> None:
     assert {config.alignment for config in configs(profile)} == {profile.alignment}
+    assert section4(profile)["alignment"] == [profile.alignment]
     assert profile.dataset == profile.alignment.dataset
 
 
 @every_profile
-def test_students_start_like_none_of_the_members(profile: SpeechProfile) -> None:
+def test_students_start_like_none_of_the_members(profile: Profile) -> None:
     ensembles = [config for config in configs(profile) if isinstance(config, Ensemble)]
     assert {config.size for config in section4(profile)["ensemble"]} == {profile.ensemble_size}
     assert {config.size for config in section4(profile)["resampled"]} == {profile.resampled}
@@ -86,7 +97,7 @@ def test_students_start_like_none_of_the_members(profile: SpeechProfile) -> None
 
 
 @every_profile
-def test_hard_and_soft_targets_get_the_same_utterances_and_steps(profile: SpeechProfile) -> None:
+def test_hard_and_soft_targets_get_the_same_utterances_and_steps(profile: Profile) -> None:
     section = section6(profile)
 
     def settings(config: AcousticModel | Student) -> tuple:
@@ -106,7 +117,7 @@ def test_hard_and_soft_targets_get_the_same_utterances_and_steps(profile: Speech
 
 
 @every_profile
-def test_soft_targets_on_a_share_come_from_the_baseline_of_that_number(profile: SpeechProfile) -> None:
+def test_soft_targets_on_a_share_come_from_the_baseline_of_that_number(profile: Profile) -> None:
     section = section6(profile)
     for name in ("soft", "soft and hard"):
         for config in section[name]:
@@ -119,7 +130,7 @@ def test_soft_targets_on_a_share_come_from_the_baseline_of_that_number(profile: 
 
 
 @every_profile
-def test_nets_that_are_compared_take_as_many_steps(profile: SpeechProfile) -> None:
+def test_nets_that_are_compared_take_as_many_steps(profile: Profile) -> None:
     section = section4(profile)
     pairs = {
         "distilled, same speech": ("hard, longer", "longer", profile.headline_seeds),
@@ -138,7 +149,7 @@ def test_nets_that_are_compared_take_as_many_steps(profile: SpeechProfile) -> No
 
 
 @every_profile
-def test_the_tables_students_learn_from_more_speech_without_hard_targets(profile: SpeechProfile) -> None:
+def test_the_tables_students_learn_from_more_speech_without_hard_targets(profile: Profile) -> None:
     section = section4(profile)
     students = section["distilled"]
     assert len(students) == profile.headline_seeds
@@ -153,8 +164,8 @@ def test_the_tables_students_learn_from_more_speech_without_hard_targets(profile
 
 
 @every_profile
-def test_sweeps_vary_one_setting(profile: SpeechProfile) -> None:
-    default = speech_plans.student(profile, 0)
+def test_sweeps_vary_one_setting(profile: Profile) -> None:
+    default = student(profile, 0)
     section = section4(profile)
     for config in section["hard weight"]:
         assert replace(config, hard_weight=default.hard_weight, seed=100) == default
@@ -170,19 +181,17 @@ def test_sweeps_vary_one_setting(profile: SpeechProfile) -> None:
 
 
 @every_profile
-def test_plans_are_made_without_a_look_at_data_or_results(
-    profile: SpeechProfile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = section4(profile) | section6(profile)
+def test_plans_are_made_without_a_look_at_data_or_results(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan(profile)
 
     def refuse(*_) -> None:
         raise AssertionError("A plan that depends on results could depend on the test set.")
 
-    for module in (speech, alignment):
+    for module in (nets, alignment):
         monkeypatch.setattr(module, "corpus", refuse)
     for name in ("read", "tensors", "has"):
         monkeypatch.setattr(Store, name, refuse)
-    assert section4(profile) | section6(profile) == before
+    assert plan(profile) == before
 
 
 def test_the_published_run_is_on_an4_and_of_the_papers_size() -> None:
@@ -199,7 +208,7 @@ def test_the_published_run_is_on_an4_and_of_the_papers_size() -> None:
 
 def test_an_unknown_profile_is_refused_with_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"Unknown profile 'huge': choose one of smoke, quick, paper\."):
-        speech_profile("huge")
+        profile_of("huge")
 
 
 def test_quick_falls_back_to_synthetic_speech_and_says_so(
@@ -207,7 +216,7 @@ def test_quick_falls_back_to_synthetic_speech_and_says_so(
 ) -> None:
     monkeypatch.setenv("DISTILLATION_OFFLINE", "1")
     monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
-    found = speech_profile("quick")
+    found = profile_of("quick")
     assert "synthetic speech stands in" in capsys.readouterr().out
     assert found == replace(QUICK, alignment=found.alignment)
     stand_in = {"dataset": "synthetic speech", "leaves": SMOKE.alignment.leaves}
@@ -219,25 +228,25 @@ def test_quick_falls_back_to_synthetic_speech_and_says_so(
 def test_quick_is_on_an4_where_it_is_and_paper_never_on_anything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(speech_plans.an4, "find", lambda: "an4")
-    assert speech_profile("quick") == QUICK
-    monkeypatch.setattr(speech_plans.an4, "find", lambda: "synthetic speech")
-    assert (speech_profile("paper"), speech_profile("smoke")) == (PAPER, SMOKE)
+    monkeypatch.setattr(speech_plan.an4, "find", lambda: "an4")
+    assert profile_of("quick") == QUICK
+    monkeypatch.setattr(speech_plan.an4, "find", lambda: "synthetic speech")
+    assert (profile_of("paper"), profile_of("smoke")) == (PAPER, SMOKE)
     assert capsys.readouterr().out == ""
     monkeypatch.undo()
     monkeypatch.setenv("DISTILLATION_OFFLINE", "1")
     monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
     with pytest.raises(DataError, match="an4"):
-        speech.corpus.__wrapped__(speech_profile("paper").dataset)  # whatever is in the cache
+        corpus.__wrapped__(profile_of("paper").dataset)  # whatever is in the cache
 
 
 @every_profile
 def test_records_live_beside_each_other_under_the_profiles_name(
-    profile: SpeechProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path))
-    folder = tmp_path / profile.name / "records"
-    assert profile.store("speech") == Store(folder / "speech", speech.RECIPE)
-    assert profile.store("alignment") == Store(folder / "alignment", alignment.RECIPE)
-    with pytest.raises(KeyError):
-        profile.store("mnist")
+    store = SpeechResults(profile, plan(profile)).store
+    assert store == Store(tmp_path / profile.name / "records")
+    for config in with_all_they_start_from(runs(profile), store):
+        folder = "alignment" if isinstance(config, Alignment) else "speech"
+        assert store.path(config).parent == store.folder / folder

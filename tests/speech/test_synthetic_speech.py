@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distillation.core.data import SAMPLE_RATE, DataError, Speech, Utterance
-from distillation.speech.data import synthetic_speech
+from distillation.core.data import DataError
+from distillation.speech.data import SAMPLE_RATE, Speech, Utterance, synthetic_speech
 from distillation.speech.data.synthetic_speech import (
     PHONEME,
     VARIANTS,

@@ -1,15 +1,15 @@
 """The hyper-parameters of every planned training of a net, from the configurations themselves.
 
-But for the two nets of the forced alignment, which `Alignment` describes.
+But for the nets of the forced alignment, which `Alignment` describes.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from distillation.mnist import plan as plans
-from distillation.specialists import plan as specialist_plans
-from distillation.speech import plan as speech_plans
+from distillation.commands import wings
+from distillation.core.store import Configuration
 
 COLUMNS = ("net", "epochs", "batch size", "learning rate", "temperature", "hard targets' weight", "other")
 # Settings that are shown where they are not nothing: field, and how it is called.
@@ -24,36 +24,39 @@ OTHER = {
 }
 
 
-def questions(profile: str) -> dict[str, dict[str, list]]:
-    """The planned runs of a profile: notebook, then question, then configurations."""
-    mnist, speech = plans.profile(profile), speech_plans.speech_profile(profile)
-    pictures = specialist_plans.specialist_profile(profile)
-    section4 = speech_plans.section4(speech)
-    section5 = {name: [config.first for config in found] for name, found in specialist_plans.section5(pictures).items()}
-    nets = {f"generalists: {name}": [c.assignment.generalist for c in found] for name, found in section5.items()}
-    soft = {f"softmax: {name}": found for name, found in specialist_plans.soft_specialists(pictures).items()}
-    few = {"few specialists": [config.first for config in specialist_plans.rivals(pictures)]}
-    few |= {"generalist trained briefly": [specialist_plans.brief_generalist(pictures)]}
-    return {
-        "01": plans.section2(mnist) | {"gradient noise": [config.student for config in plans.gradient_noise(mnist)]},
-        "02": plans.section3(mnist),
-        "03": {name: [c for c in found if hasattr(c, "optimisation")] for name, found in section4.items()},
-        "04": nets | {f"specialists: {name}": found for name, found in section5.items()},
-        "05": speech_plans.section6(speech),
-        "06": soft | few | specialist_plans.mixtures(pictures) | specialist_plans.distilled(pictures),
-    }
-
-
 def table(profile: str) -> pd.DataFrame:
     """One row per question: notebook, question, runs and `COLUMNS`; several values are listed, or given as a range."""
-    rows = []
-    for notebook, named in questions(profile).items():
-        for name, configs in named.items():
-            if configs:
-                found = [settings(config) for config in configs]
-                shown = {column: listed([each[column] for each in found]) for column in COLUMNS}
-                rows.append({"notebook": notebook, "runs": name, "number": str(len(configs))} | shown)
+    rows = [
+        {"notebook": notebook, "runs": name, "number": str(len(nets))}
+        | {column: listed([settings(net)[column] for net in nets]) for column in COLUMNS}
+        for notebook, name, nets in trainings(profile)
+    ]
     return pd.DataFrame(rows)
+
+
+def trainings(profile: str) -> Iterator[tuple[str, str, list[Configuration]]]:
+    """(notebook, question, nets that are trained) of a profile; of a combination the first specialist stands for all.
+
+    In notebook 04 the generalists of each question stand before the specialists.  Runs that an earlier notebook has
+    under the same name are not repeated.
+    """
+    shown: set[tuple] = set()
+    for notebook, questions in wings.plan(profile).items():
+        new = {name: configs for name, configs in questions.items() if (name, *configs) not in shown}
+        shown |= {(name, *configs) for name, configs in new.items()}
+        combined = {name: configs for name, configs in new.items() if hasattr(configs[0], "first")}
+        if notebook == "04":
+            for name, configs in combined.items():
+                yield notebook, f"generalists: {name}", [config.assignment.generalist for config in configs]
+        for name, configs in new.items():
+            nets = [_trained(config) for config in configs]
+            if nets := [net for net in nets if hasattr(net, "optimisation") and net.experiment != "alignment"]:
+                yield notebook, f"specialists: {name}" if notebook == "04" else name, nets
+
+
+def _trained(config: Any) -> Any:
+    """The net that is trained for a run: of a combination a specialist, of a measurement what it is made on."""
+    return getattr(config, "first", getattr(config, "student", config))
 
 
 def settings(config: Any) -> dict[str, Any]:

@@ -1,23 +1,51 @@
-"""What the overview notebook and the README show of all notebooks: headline rows, costs and times."""
+"""What the overview, the scorecard and the README show of all notebooks: claims, costs and times."""
 
 import json
-import re
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from distillation.commands import wings
 from distillation.core.data import REPOSITORY
-from distillation.core.files import noted
-from distillation.core.paper import CLAIMS
+from distillation.core.figures import COLOURS, PAPER, PUBLISHED, traced
+from distillation.core.store import noted, results_folder
 
-PUBLISHED = REPOSITORY / "results" / "paper"
-PROVENANCE = "results/paper/provenance.md"  # where each number comes from, as `provenance.page` gives it
+# How a verdict looks: its colour and marker, so that it can be told without colours, too.
+VERDICTS = {
+    "reproduced": (COLOURS[2], "o"),
+    "partly": (COLOURS[1], "s"),
+    "not reproduced": (COLOURS[3], "X"),
+    "inconclusive": (COLOURS[7], "D"),
+    "context": (COLOURS[0], "^"),
+}
+WIDEST = (-1.5, 3.0)  # of the axis, in units of the paper's figure; what lies beyond is cut
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Where the notebooks that look at all wings save their figures and tables, which show published results."""
+
+    profile: str
+
+    @property
+    def folder(self) -> Path:
+        """results/<profile>."""
+        return results_folder(self.profile)
+
+    def heading(self, source: str) -> str:
+        """Where the page of provenance says what they follow from; source: "claims"."""
+        return source
 
 
 def headline(folder: Path = PUBLISHED) -> pd.DataFrame:
     """The published `headline.csv` with each claim's text and unit: columns of both, one row per claim."""
     rows = pd.read_csv(noted(folder / "headline.csv"))
-    claims = pd.DataFrame([{"id": name, "claim": claim, "unit": unit} for name, (claim, unit) in CLAIMS.items()])
+    claims = pd.DataFrame([{"id": claim.id, "claim": claim.text, "unit": claim.unit} for claim in wings.CLAIMS])
     return rows.merge(claims, on="id", how="left", validate="one_to_one")
 
 
@@ -86,15 +114,6 @@ def needs(folder: Path = PUBLISHED) -> pd.DataFrame:
     return pd.DataFrame([(f"`{name}`", time, f"{mb / 1000:.1f} GB") for name, time, mb in rows], columns=columns)
 
 
-def traced(text: str, name: str, root: str = "") -> str:
-    """A link to where the number of that name (a claim's id, "Figure speech_systems" ...) comes from.
-
-    root: the way from the linking page to the repository, e.g. "../".
-    """
-    slug = re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-")  # as GitHub makes headings into anchors
-    return f"[{text}]({root}{PROVENANCE}#{slug})"
-
-
 def measured(row: pd.Series) -> str:
     """Our figure with its 95 % interval, if it has one, as text."""
     if pd.isna(row["low"]):
@@ -105,3 +124,50 @@ def measured(row: pd.Series) -> str:
 def number(value: float) -> str:
     """Three digits, from 10 on two decimals, from 100 on none."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{4 if abs(value) >= 10 else 3}g}"
+
+
+def scorecard_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """The scorecard as text, one row per claim, from `headline`."""
+    return pd.DataFrame(
+        {
+            "claim": [f"{row.claim} ({row.unit})" for row in rows.itertuples()],
+            "paper": rows["paper"].fillna(""),
+            "ours": [traced(measured(row), row["id"], "../") for _, row in rows.iterrows()],
+            "seeds": rows["seeds"].astype(str),
+            "data set": rows["dataset"],
+            "verdict": rows["verdict"],
+            "notebook": [f"[{name[:2]}]({name}.ipynb)" for name in rows["notebook"]],
+            "run it again": [f"`./run_all.sh paper {name[:2]}`" for name in rows["notebook"]],
+        }
+    )
+
+
+def scorecard(rows: pd.DataFrame) -> Figure:
+    """All claims, one below the other: ours in units of the paper's figure, both as text, and the verdict."""
+    drawn, axes = plt.subplots(figsize=(8.4, 0.5 + 0.21 * len(rows)))
+    places = np.arange(len(rows))[::-1]
+    axes.axvline(1, **PAPER)
+    for place, (_, row) in zip(places, rows.iterrows(), strict=True):
+        colour, marker = VERDICTS[row["verdict"]]
+        text = f"{measured(row)}  |  {row['paper'] if pd.notna(row['paper']) else '–'}  {row['unit']}"
+        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=6.5)
+        _point(axes, row, place, colour, marker)
+    for name, (colour, marker) in VERDICTS.items():
+        count = int((rows["verdict"] == name).sum())
+        axes.plot([], [], marker, color=colour, label=f"{name} ({count})")
+    axes.set_yticks(places, [f"{row.claim}" for row in rows.itertuples()], fontsize=6.5)
+    axes.set(xlim=WIDEST, ylim=(-1, len(rows)), xlabel="ours in units of the paper's figure (dashed)")
+    axes.annotate("ours  |  paper", (1.01, len(rows) - 0.3), xycoords=("axes fraction", "data"), fontsize=7)
+    drawn.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=7)
+    return drawn
+
+
+def _point(axes: Axes, row: pd.Series, place: int, colour: tuple, marker: str) -> None:
+    # Without a figure of the paper's, or with 0, there is no unit: a pale mark at the edge says only the verdict.
+    theirs = pd.to_numeric(row["paper"], errors="coerce")
+    if pd.isna(theirs) or theirs == 0:
+        axes.plot(WIDEST[0], place, marker, color=colour, alpha=0.6, clip_on=False, markersize=5)
+        return
+    mean, low, high = (row[name] / theirs for name in ("ours", "low", "high"))
+    error = np.nan_to_num([[mean - min(low, high)], [max(low, high) - mean]])
+    axes.errorbar(mean, place, xerr=error, fmt=marker, color=colour, capsize=2, markersize=5)

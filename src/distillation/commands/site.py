@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from distillation.commands import overview
-from distillation.commands.run import NOTEBOOKS, REPOSITORY
+from distillation.commands.notebooks import NOTEBOOKS
+from distillation.core.data import REPOSITORY
+from distillation.core.figures import LINK, PROVENANCE, PUBLISHED
 
 SETTINGS = REPOSITORY / "docs"
 OUTPUT = REPOSITORY / "site"
-FIGURES, RECORDS, EXAMPLES = (overview.PUBLISHED / name for name in ("figures", "records", "examples"))
+FIGURES, RECORDS, EXAMPLES = (PUBLISHED / name for name in ("figures", "records", "examples"))
 CAPTION = re.compile(r"\*Figure `(?P<name>\w+)`\. (?P<text>.*)\*", re.DOTALL)  # as figures.show writes it
-DRAWN_FROM = (overview.PROVENANCE, "results/paper/headline.csv", "results/paper/times.csv")
+PAGES = (
+    *("README.md", "CONTRIBUTING.md", "NOTICES.md", "LICENSE", "CITATION.cff", "data/README.md", "docs/scaling.md"),
+    *(PROVENANCE, "results/paper/headline.csv", "results/paper/times.csv"),
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
-RECORDS_LINK = re.compile(r" \[Records\]\([^)]*\)\.$")  # as figures.show appends it
-LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
+RECORDS_LINKS = re.compile(r" Records: (\[[^]]*\]\([^)]*\)(, )?)+\.$")  # as figures.show appends them
 
 
 class SiteError(RuntimeError):
@@ -70,13 +74,13 @@ def stage(folder: Path, notebooks: Path) -> None:
     (folder / "notebooks").mkdir(parents=True)
     for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb")):
         nbformat.write(page(nbformat.read(path, 4), path.stem), folder / "notebooks" / path.name)
-    shutil.copytree(RECORDS, folder / RECORDS.relative_to(REPOSITORY), ignore=not_json)
+    shutil.copytree(RECORDS, folder / RECORDS.relative_to(REPOSITORY), ignore=not_records)
     shutil.copytree(EXAMPLES, folder / EXAMPLES.relative_to(REPOSITORY), ignore=shutil.ignore_patterns("*.md"))
     shutil.copytree(FIGURES, folder / FIGURES.relative_to(REPOSITORY), ignore=shutil.ignore_patterns("*.pdf"))
     for linked in ("src/distillation", "tests"):
         shutil.copytree(REPOSITORY / linked, folder / linked, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(SETTINGS / "index.md", folder)
-    for name in ("README.md", "CITATION.cff", "data/README.md", "docs/scaling.md", *DRAWN_FROM):
+    for name in PAGES:
         target = folder / name
         target.parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, target)
@@ -84,9 +88,9 @@ def stage(folder: Path, notebooks: Path) -> None:
     (folder / "citation.bib").write_text(bibliography((REPOSITORY / "CITATION.cff").read_text()))
 
 
-def not_json(folder: str, names: list[str]) -> set[str]:
+def not_records(folder: str, names: list[str]) -> set[str]:
     """Of a folder of records: the weights and locks that may lie beside them."""
-    return {name for name in names if Path(folder, name).is_file() and not name.endswith(".json")}
+    return {name for name in names if Path(folder, name).is_file() and not name.endswith((".json", ".csv"))}
 
 
 def page(notebook: Any, name: str) -> Any:
@@ -131,7 +135,7 @@ def figure(name: str, caption: str) -> str:
     path = FIGURES / f"{name}.png"
     if not path.exists():
         raise SiteError(f"{path.relative_to(REPOSITORY)} is missing: execute its notebook with figures.show again.")
-    alternative = LINK.sub(r"\1", RECORDS_LINK.sub("", caption)).replace("`", "").replace("*", "")
+    alternative = LINK.sub(r"\1", RECORDS_LINKS.sub("", caption)).replace("`", "").replace("*", "")
     address = "/" + path.relative_to(REPOSITORY).as_posix()
     return f"```{{figure}} {address}\n:alt: {alternative}\n\nFigure `{name}`. {caption}\n```"
 

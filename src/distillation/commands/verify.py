@@ -7,7 +7,6 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from distillation.commands.published import Published, Run
+from distillation.commands import wings
 from distillation.core.data import DataError
-from distillation.core.store import Store, StoreError
-from distillation.core.sweep import sweep
-from distillation.mnist import gradients
-from distillation.mnist import nets as mnist
-from distillation.mnist import plan as plans
-from distillation.specialists import generalists, open_questions
-from distillation.specialists import nets as specialists
-from distillation.speech import alignment
-from distillation.speech import nets as speech
+from distillation.core.store import Configuration, Store, StoreError
+from distillation.core.sweep import sweep, with_all_they_start_from
 
 CHEAP = 120  # seconds, with all that a run starts from
 TIMES = ("seconds", "real_time_factor")  # what no second run gives again
+# The headline results that can be run with fresh seeds, and the question whose runs are their seeds.
+CLAIMS = {
+    "mnist.teacher": "teacher",
+    "mnist.plain": "plain",
+    "mnist.distilled": "distilled",
+    "speech.baseline.frame_accuracy": "baseline",
+    "specialists.baseline.accuracy": "specialists",
+    "specialists.relative_gain": "specialists",
+}
 DESCRIPTION = """\
 Run published records again from nothing, in a temporary folder, and compare them with those in results/paper/records
 (or in $DISTILLATION_RESULTS).
@@ -51,79 +52,48 @@ class Verdict:
     ok: bool | None
 
 
-def run_again(run: Run, published: Published, again: Published) -> None:
-    """Run a configuration, and what it starts from, in another folder of records.
+@dataclass(frozen=True)
+class Published:
+    """All planned runs of a profile and their records; frozen: the alignment, which no other run makes again."""
 
-    The labels of the speech frames are the published alignment's: it is frozen, as all acoustic models share it.
-    """
-    store, config = again.store(run.experiment), run.config
-    if run.experiment == "speech":
-        frozen, copy = published.store("alignment"), again.store("alignment")
-        copy.folder.mkdir(parents=True, exist_ok=True)
+    store: Store
+    runs: frozenset[Configuration]
+    frozen: Configuration
+
+    @classmethod
+    def of(cls, profile: str) -> "Published":
+        """Those of a profile.  Raises StoreError for records that are missing and tell what else there is."""
+        store = Store.of(profile)
+        runs = with_all_they_start_from((config for _, _, config in wings.planned(profile)), store)
+        (frozen,) = [config for config in runs if config.experiment == "alignment"]
+        return cls(store, frozenset(runs), frozen)
+
+
+def run_again(config: Configuration, published: Published, again: Store) -> None:
+    """Run a configuration, and what it starts from, in another folder of records, but for the frozen alignment."""
+    if config != published.frozen and published.frozen in with_all_they_start_from([config], published.store):
         for path_of in (Store.path, Store.tensors_path):
-            shutil.copy(path_of(frozen, published.alignment), path_of(copy, published.alignment))
-    if isinstance(config, specialists.Specialist):
-        specialists.prepare([config.assignment], store, name="specialist")
-    if isinstance(config, specialists.Assignment):
-        specialists.prepare([config], store, name="assignment")
-    whole = {"mnist": mnist, "gradients": gradients, "speech": speech, "open_questions": open_questions}
-    if isinstance(config, specialists.Combination):
-        specialists.run_all([config], store, name="specialists")
-    elif run.experiment in whole:
-        whole[run.experiment].run_all([config], store, name=run.experiment)
-    else:
-        alone = {"alignment": alignment, "generalists": generalists, "specialists": specialists}
-        sweep(alone[run.experiment].run, [config], store, name=run.experiment)
+            copy = path_of(again, published.frozen)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path_of(published.store, published.frozen), copy)
+    sweep([config], again, name=config.experiment)
 
 
-def main_value(config: Any, metrics: dict) -> float | None:
-    """The one figure of a run that seeds are compared by; None for a run that has none."""
-    if isinstance(config, specialists.Combination):
-        (found,) = [row for row in metrics["test"]["combined"] if row["n"] == 1 and row["by"] == "kl"]
-        return 100 * (found["accuracy"] / metrics["test"]["accuracy"] - 1)
-    if isinstance(config, specialists.Specialist):
-        return metrics["specialist"]["special_accuracy"]
-    names = ("errors", "train_errors", "frame_accuracy", "accuracy", "held_out_accuracy", "rand_index")
-    return next((float(metrics[name]) for name in names if metrics.get(name) is not None), None)
+def cost(config: Configuration, published: Published) -> float:
+    """Seconds that a run and all that it starts from, but for the frozen alignment, took by the published records."""
+    needed = with_all_they_start_from([config], published.store) - ({published.frozen} - {config})
+    return sum(published.store.read(part)["seconds"] for part in needed)
 
 
-def parts_of(config: Any) -> Iterator[Any]:
-    """A configuration and all those inside it: what it starts from."""
-    if dataclasses.is_dataclass(config):
-        yield config
-        for field in dataclasses.fields(config):
-            yield from parts_of(getattr(config, field.name))
-        if isinstance(config, speech.Ensemble):
-            yield from parts_of(config.members)
-    elif isinstance(config, tuple):
-        for item in config:
-            yield from parts_of(item)
-
-
-def cost(run: Run, published: Published, of: dict[Any, str]) -> float:
-    """Seconds that a run and all that it starts from, but for the frozen alignment, took by the published records.
-
-    of: the experiment of each published configuration.
-    """
-    needed = {part for part in parts_of(run.config) if part in of}
-    for part in list(needed):
-        if isinstance(part, specialists.Combination):
-            needed |= set(part.members(published.store("specialists")))
-    needed -= {published.alignment} - {run.config}
-    return sum(published.store(of[part]).read(part)["seconds"] for part in needed)
-
-
-def draw(published: Published, number: int, cheap: bool, random_seed: int | None) -> list[tuple[Run, float]]:
+def draw(published: Published, number: int, cheap: bool, random_seed: int | None) -> list[tuple[Configuration, float]]:
     """So many published runs at random, with their costs in seconds; cheap: of at most `CHEAP` seconds.
 
     Measurements of time are left out.
     """
-    found = {name: configs for name, configs in published.runs().items() if name != "inference_time"}
-    of = {config: experiment for experiment, configs in found.items() for config in configs}
-    runs = sorted((Run(experiment, config) for config, experiment in of.items()), key=published.name)
-    priced = [(run, cost(run, published, of)) for run in runs]
+    found = sorted(published.runs, key=published.store.name)
+    priced = [(config, cost(config, published)) for config in found if config.experiment != "inference_time"]
     if cheap:
-        priced = [(run, seconds) for run, seconds in priced if seconds < CHEAP]
+        priced = [(config, seconds) for config, seconds in priced if seconds < CHEAP]
     return random.Random(random_seed).sample(priced, min(number, len(priced)))
 
 
@@ -159,7 +129,7 @@ def prediction_interval(values: list[float], number: int = 1) -> tuple[float, fl
 def judge(before: dict, after: dict, values: tuple[float | None, float | None], siblings: list[float]) -> Verdict:
     """Compare a published record with its second run.
 
-    values: the main value of either; siblings: those of the published runs that differ by their seeds alone.
+    values: the main figure of either; siblings: those of the published runs that differ by their seeds alone.
     """
     identical = all(timeless(before[part]) == timeless(after[part]) for part in ("metrics", "history"))
     if identical:
@@ -174,91 +144,93 @@ def judge(before: dict, after: dict, values: tuple[float | None, float | None], 
     return Verdict(f"OUTSIDE {low:.4g} to {high:.4g}", False)
 
 
-def siblings_of(run: Run, published: Published, configs: set) -> list[float]:
-    """The main values of the published runs that differ from this by their seeds alone, itself included."""
-    store, wanted = published.store(run.experiment), without_seeds(run.config)
-    alike = [each for each in configs if type(each) is type(run.config) and without_seeds(each) == wanted]
-    found = [main_value(each, store.read(each)["metrics"]) for each in alike]
+def siblings_of(config: Configuration, published: Published) -> list[float]:
+    """The main figures of the published runs that differ from this by their seeds alone, itself included."""
+    wanted = without_seeds(config)
+    alike = [each for each in published.runs if type(each) is type(config) and without_seeds(each) == wanted]
+    found = [each.main_figure(published.store.metrics(each)) for each in alike]
     return [value for value in found if value is not None]
 
 
-def compared(published: Published, again: Published) -> pd.DataFrame:
+def compared(published: Published, again: Store) -> pd.DataFrame:
     """One row per published run that was run again: run, kind, published, again, verdict, ok."""
     rows = []
-    for experiment, configs in published.runs().items():
-        first, second = published.store(experiment), again.store(experiment)
-        for config in sorted((each for each in configs if second.has(each)), key=first.key):
-            before, after = first.read(config), second.read(config)
-            if config == published.alignment and after == before:
-                continue  # the copy of the frozen one
-            values = tuple(main_value(config, record["metrics"]) for record in (before, after))
-            run = Run(experiment, config)
-            verdict = judge(before, after, values, siblings_of(run, published, configs))
-            rows.append(
-                {
-                    "run": published.name(run),
-                    "kind": type(config).__name__,
-                    "published": values[0],
-                    "again": values[1],
-                    "verdict": verdict.text,
-                    "ok": verdict.ok,
-                }
-            )
+    for config in sorted((each for each in published.runs if again.has(each)), key=again.name):
+        before, after = published.store.read(config), again.read(config)
+        if config == published.frozen and after == before:
+            continue  # the copy of the frozen one
+        values = tuple(config.main_figure(record["metrics"]) for record in (before, after))
+        verdict = judge(before, after, values, siblings_of(config, published))
+        rows.append(
+            {
+                "run": again.name(config),
+                "kind": type(config).__name__,
+                "published": values[0],
+                "again": values[1],
+                "verdict": verdict.text,
+                "ok": verdict.ok,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def second_runs(runs: list[Run], published: Published) -> pd.DataFrame:
+def second_runs(configs: list[Configuration], published: Published) -> pd.DataFrame:
     """Run these again from nothing, with what they start from, and compare: the rows of `compared`."""
     with tempfile.TemporaryDirectory(prefix="distillation-verify-") as folder:
-        again = Published(published.profile, Path(folder))
-        for run in runs:
-            run_again(run, published, again)
+        again = Store(Path(folder))
+        for config in configs:
+            run_again(config, published, again)
         return compared(published, again)
 
 
 def verify(published: Published, number: int, *, cheap: bool = False, random_seed: int | None = None) -> int:
     """Run so many published records again, print how they compare, and return the exit status."""
     drawn = draw(published, number, cheap, random_seed)
-    for run, seconds in drawn:
-        kind = type(run.config).__name__
-        print(f"{published.name(run)} ({kind}): took {seconds / 60:.1f} minutes with all it starts from")
+    for config, seconds in drawn:
+        name, kind = published.store.name(config), type(config).__name__
+        print(f"{name} ({kind}): took {seconds / 60:.1f} minutes with all it starts from")
     # Apart, since the others start from a copy of the published alignment.
-    aligned = [run for run, _ in drawn if run.config == published.alignment]
-    others = [run for run, _ in drawn if run.config != published.alignment]
-    rows = pd.concat([second_runs(runs, published) for runs in (others, aligned)], ignore_index=True)
+    aligned = [config for config, _ in drawn if config == published.frozen]
+    others = [config for config, _ in drawn if config != published.frozen]
+    rows = pd.concat([second_runs(configs, published) for configs in (others, aligned)], ignore_index=True)
     print(rows.drop(columns="ok").to_markdown(index=False, floatfmt=".6g"))
     bad, open_ = (sum(ok is value for ok in rows["ok"]) for value in (False, None))
     print(f"{len(rows)} records run again: {bad} do not agree, {open_} cannot be judged.")
     return 1 if bad else 0
 
 
+def seeds_of(claim: str, profile: str) -> list[Configuration]:
+    """The runs of a headline result, one per seed; the generalist's alone where the claim is of it alone."""
+    found = [config for _, question, config in wings.planned(profile) if question == CLAIMS[claim]]
+    found = list(dict.fromkeys(found))
+    return [config.assignment.generalist for config in found] if claim == "specialists.baseline.accuracy" else found
+
+
 def reseeded(config: Any, by: int) -> Any:
     """The configuration with this added to every seed in it, but for the frozen alignment's."""
     if isinstance(config, tuple):
         return tuple(reseeded(item, by) for item in config)
-    if not dataclasses.is_dataclass(config) or isinstance(config, alignment.Alignment):
+    if not dataclasses.is_dataclass(config) or getattr(config, "experiment", None) == "alignment":
         return config
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     changed = {name: value + by if name == "seed" else reseeded(value, by) for name, value in values.items()}
     return dataclasses.replace(config, **changed)
 
 
-def with_fresh_seeds(published: Published, claim: str, seeds: int) -> int:
+def with_fresh_seeds(published: Published, claim: str, runs: list[Configuration], seeds: int) -> int:
     """Run a headline result with fresh seeds, print where their mean falls, and return the exit status."""
-    runs = published.claims()[claim]
     if len(runs) < 2:
-        print(f"{claim} has one seed at profile {published.profile}: nothing says how far another may be from it.")
+        print(f"{claim} has one seed at this profile: nothing says how far another may be from it.")
         return 0
-    before = [main_value(run.config, published.store(run.experiment).read(run.config)["metrics"]) for run in runs]
+    before = [config.main_figure(published.store.metrics(config)) for config in runs]
     low, high = prediction_interval(before, seeds)
     rounds = range(1, 2 + seeds // len(runs))
-    fresh = [Run(run.experiment, reseeded(run.config, 1000 * number)) for number in rounds for run in runs][:seeds]
+    fresh = [reseeded(config, 1000 * number) for number in rounds for config in runs][:seeds]
     with tempfile.TemporaryDirectory(prefix="distillation-verify-") as folder:
-        again = Published(published.profile, Path(folder))
-        after = []
-        for run in fresh:
-            run_again(run, published, again)
-            after.append(main_value(run.config, again.store(run.experiment).read(run.config)["metrics"]))
+        again = Store(Path(folder))
+        for config in fresh:
+            run_again(config, published, again)
+        after = [config.main_figure(again.metrics(config)) for config in fresh]
     mean = float(np.mean(after))
     inside = low <= mean <= high
     print(f"{claim}: published {np.mean(before):.4g} ({len(before)} seeds), fresh seeds {mean:.4g} ({len(after)}).")
@@ -279,16 +251,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("number", nargs="?", type=int, default=3, metavar="N", help="how many records")
     parser.add_argument("--cheap", action="store_true", help=f"only records that take less than {CHEAP} s")
     parser.add_argument("--draw", type=int, metavar="SEED", help="seed of the draw (default: another one every time)")
-    parser.add_argument("--claim", choices=sorted(Published().claims()), help="a headline result, with fresh seeds")
+    parser.add_argument("--claim", choices=sorted(CLAIMS), help="a headline result, with fresh seeds")
     parser.add_argument("--seeds", type=int, default=2, metavar="K", help="how many fresh seeds")
-    parser.add_argument("--profile", choices=plans.PROFILES, default="paper", help="whose records (default: paper)")
+    parser.add_argument(
+        "--profile", choices=("smoke", "quick", "paper"), default="paper", help="whose records (default: paper)"
+    )
     options = parser.parse_args(arguments)
-    published = Published(options.profile)
     if min(options.number, options.seeds) < 1:
         parser.error("at least one, please")
     try:
+        published = Published.of(options.profile)
         if options.claim:
-            return with_fresh_seeds(published, options.claim, options.seeds)
+            runs = seeds_of(options.claim, options.profile)
+            return with_fresh_seeds(published, options.claim, runs, options.seeds)
         return verify(published, options.number, cheap=options.cheap, random_seed=options.draw)
     except (DataError, StoreError) as reason:
         print(reason, file=sys.stderr)

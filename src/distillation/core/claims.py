@@ -1,11 +1,12 @@
-"""The rows of headline.csv: what each claim came out as, and the verdict, computed when it is asked for."""
+"""A claim of the paper is one row: its text, the paper's figure, and what finds ours and judges it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from distillation.core.statistics import Estimate, verdict
+from distillation.core.statistics import Estimate
 
 NOTEBOOK_NAMES = {
     "01": "01_temperature_and_logit_matching",
@@ -15,64 +16,65 @@ NOTEBOOK_NAMES = {
     "05": "05_soft_targets_as_regularizers",
     "06": "06_open_questions",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The paper's figure (or a range of them, or "" if it gives none), ours with its interval, and the verdict."""
-
-    paper: float | str
-    ours: Estimate
-    verdict: str
-
-
 COLUMNS = ("id", "paper", "ours", "low", "high", "seeds", "dataset", "verdict", "notebook")
 
 
 @dataclass(frozen=True)
-class Claims(Mapping[str, Finding]):
-    """The findings of one data set by the ids of their claims.
+class Finding:
+    """Our figure with its interval, and the verdict by the claim's rule."""
 
-    finders: notebook ("02") -> id -> what finds it.  Each is computed from its own records, and only when asked for.
+    ours: Estimate
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim.
+
+    kind: "identity", "figure", "effect", "context" or "beyond".  questions: of the plan, whose records the finding
+    follows from.  paper: its figure, a range as text, or "" if it gives none.  find: from the results and this claim.
+    target: what counts as reproduced, set before the run, where `find` needs it.
     """
 
-    dataset: str
-    finders: Mapping[str, Mapping[str, Callable[[], Finding]]]
+    id: str
+    notebook: str
+    kind: str
+    questions: tuple[str, ...]
+    text: str
+    unit: str
+    paper: float | str
+    find: Callable[[Any, "Claim"], Finding]
+    target: Any = None
+
+
+@dataclass(frozen=True)
+class Findings(Mapping[str, Finding]):
+    """What claims came out as, by id; each is computed from its own records, and only when asked for."""
+
+    claims: tuple[Claim, ...]
+    results: Any
+
+    def claim(self, name: str) -> Claim:
+        """The claim of that id."""
+        return next(claim for claim in self.claims if claim.id == name)
 
     def __getitem__(self, name: str) -> Finding:
-        return {each: find for of in self.finders.values() for each, find in of.items()}[name]()
-
-    def __contains__(self, name: object) -> bool:
-        return any(name in of for of in self.finders.values())
+        claim = self.claim(name)
+        return claim.find(self.results, claim)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for of in self.finders.values() for name in of)
+        return (claim.id for claim in self.claims)
 
     def __len__(self) -> int:
-        return sum(map(len, self.finders.values()))
+        return len(self.claims)
 
     def table(self, notebook: str | None = None) -> pd.DataFrame:
-        """All findings, or those of one notebook, a row each.  Columns: `COLUMNS`."""
+        """All findings, or those of one notebook, a row each, as in headline.csv.  Columns: `COLUMNS`."""
         rows = []
-        for number, of in self.finders.items():
-            if notebook in (None, number):
-                for name, find in of.items():
-                    found = find()
-                    ours = (found.ours.mean, found.ours.low, found.ours.high, found.ours.seeds)
-                    rows.append((name, found.paper, *ours, self.dataset, found.verdict, NOTEBOOK_NAMES[number]))
+        for claim in self.claims:
+            if notebook in (None, claim.notebook):
+                found = self[claim.id]
+                ours = (found.ours.mean, found.ours.low, found.ours.high, found.ours.seeds)
+                place = (self.results.profile.dataset, found.verdict, NOTEBOOK_NAMES[claim.notebook])
+                rows.append((claim.id, claim.paper, *ours, *place))
         return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def above(found: Estimate, partly: float, fully: float) -> str:
-    """The verdict on an effect that is claimed to be large."""
-    return verdict(found.low, found.high, partly, fully)
-
-
-def below(found: Estimate, fully: float, partly: float) -> str:
-    """The verdict on a quantity that is claimed to be small."""
-    return verdict(-found.high, -found.low, -partly, -fully)
-
-
-def best_of(best: float, near: tuple[float, ...], seeds: int) -> Estimate:
-    """A best setting, with the lowest and highest of those that cannot be told from it in place of an interval."""
-    return Estimate(best, near[0], near[-1], (best,) * seeds)

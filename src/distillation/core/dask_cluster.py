@@ -8,15 +8,14 @@ import dataclasses
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
-from distillation import CODE, PACKAGE
-from distillation.core.store import Store
-from distillation.core.sweep import Run, done, finish
+from distillation import CODE
+from distillation.core.data import REPOSITORY
+from distillation.core.store import Configuration, Store
 
 try:
     from dask.distributed import Client, Future, KilledWorker, as_completed, get_worker
@@ -26,6 +25,7 @@ except ImportError:  # not ModuleNotFoundError: Dask without its distributed par
         "run on this machine alone."
     ) from None
 
+Finish = Callable[[Configuration, Store, bool], None]
 SECONDS_TO_APPEAR = 90  # a network file system may show other machines' files a minute late
 
 
@@ -33,7 +33,9 @@ class ClusterError(RuntimeError):
     """The scheduler, a worker or the file system is not what a sweep needs; the message names it and the remedy."""
 
 
-def spread(address: str, run: Run, configs: list[Any], store: Store, needs_tensors: bool = False) -> Iterator[Any]:
+def spread(
+    address: str, finish: Finish, configs: list[Configuration], store: Store, needs_tensors: bool = False
+) -> Iterator[Configuration]:
     """Finish every configuration on the workers of the scheduler at an address; yield each when its record is here.
 
     Workers may come and go: what a lost worker was running is run again by another, from its checkpoint if it has one.
@@ -43,7 +45,7 @@ def spread(address: str, run: Run, configs: list[Any], store: Store, needs_tenso
     with connect(address) as client:
         if not client.scheduler_info()["workers"]:
             print(f"The Dask scheduler at {address} has no workers yet: the sweep waits for them.")
-        arguments = (CODE, variables(), run)
+        arguments = (CODE, variables(), finish)
         config_of = {
             client.submit(finish_here, *arguments, config, store, needs_tensors, pure=False): config
             for config in configs
@@ -76,8 +78,10 @@ def variables() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def finish_here(code: str, of_caller: dict[str, str], run: Run, config: Any, store: Store, needs_tensors: bool) -> None:
-    """On a worker: `finish`, with the caller's variables where the worker has none of its own.
+def finish_here(
+    code: str, of_caller: dict[str, str], finish: Finish, config: Configuration, store: Store, needs_tensors: bool
+) -> None:
+    """On a worker: finish the run, with the caller's variables where the worker has none of its own.
 
     Raises ClusterError if the worker has other code than the caller, or may do several runs at once.
     """
@@ -92,7 +96,7 @@ def finish_here(code: str, of_caller: dict[str, str], run: Run, config: Any, sto
             "for each core or GPU."
         )
     with defaults(of_caller):
-        finish(run, config, store, needs_tensors)
+        finish(config, store, needs_tensors)
 
 
 @contextmanager
@@ -107,7 +111,7 @@ def defaults(found: dict[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-def wait_for(future: Future, address: str, config: Any) -> None:
+def wait_for(future: Future, address: str, config: Configuration) -> None:
     """Wait until a run has ended; raise what it raised, or ClusterError if it cannot be done on this cluster."""
     try:
         future.result()
@@ -123,15 +127,15 @@ def wait_for(future: Future, address: str, config: Any) -> None:
         ) from None
     except ModuleNotFoundError as error:
         raise ClusterError(
-            f"A worker cannot import {error.name}: start workers with the Python of this checkout's .venv and with "
-            f"PYTHONPATH={PACKAGE.parent}."
+            f"A worker cannot import {error.name}: start workers with {REPOSITORY / '.venv' / 'bin' / 'dask'}, which "
+            "./run_all.sh sets up."
         ) from None
 
 
-def wait_for_results(store: Store, config: Any, needs_tensors: bool) -> None:
+def wait_for_results(store: Store, config: Configuration, needs_tensors: bool) -> None:
     """Wait until what a worker wrote of a run is here.  Raises ClusterError if it does not come."""
     end = time.monotonic() + SECONDS_TO_APPEAR
-    while not done(config, store, needs_tensors):
+    while not store.done(config, needs_tensors):
         if time.monotonic() > end:
             raise ClusterError(
                 f"A worker wrote {store.path(config)} and it is not here: set DISTILLATION_RESULTS to a folder on a "

@@ -1,53 +1,76 @@
-"""Files of the few test cases that notebooks show, with what trained nets make of them; they are published."""
+"""The few test cases that notebooks show, with what trained nets make of them, and nets to take away: small enough to
+be published."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 from torch import Tensor
 
-from distillation.core.files import StoreError, noted
-from distillation.core.store import load_tensors, save_tensors
+from distillation.core.store import Configuration, StoreError, load_tensors, noted, save_tensors, write_safetensors
+from distillation.core.sweep import Results, sweep
+
+Cases = tuple[dict[str, Tensor], str]  # tensors, and a description of them
 
 
-def save(path: Path, tensors: dict[str, Tensor], sources: list[Path], described: str = "") -> None:
-    """Write the cases in one step, with what tells the records of the nets that they are from."""
-    save_tensors(tensors, path, {"described": described, "sources": _identities(sources)})
+def path_of(results: Results, name: str) -> Path:
+    """results/<profile>/examples/<name>.safetensors."""
+    return results.folder / "examples" / f"{name}.safetensors"
 
 
-def is_current(path: Path, sources: list[Path]) -> bool:
-    """Whether the file is there, whole, and from the nets of these records."""
-    try:
-        load(path, sources)
-    except StoreError:
-        return False
-    return True
+def load(results: Results, name: str, nets: list[Configuration], collect: Callable[[], Cases]) -> Cases:
+    """The cases of that name; where results are trained, collected first unless they are there and from these nets.
 
-
-def load(path: Path, sources: list[Path]) -> tuple[dict[str, Tensor], str]:
-    """The tensors and the description of a file.
-
-    Raises StoreError, naming the command that makes it, if it is missing, damaged or from other nets than these.
+    Raises StoreError, naming the command that makes the file, if it is missing, damaged or from other nets.
     """
-    name, command = f"examples/{path.name}", f"run ./run_all.sh {path.parents[1].name}"
+    if results.trains:
+        try:
+            return read(results, name, nets)
+        except StoreError:
+            make(results, name, nets, collect)
+    return read(results, name, nets)
+
+
+def make(results: Results, name: str, nets: list[Configuration], collect: Callable[[], Cases]) -> None:
+    """Collect the cases from the nets' weights and outputs, and write them, with what tells the nets' records."""
+    sweep(nets, results.store, name="examples", needs_tensors=True)
+    tensors, described = collect()
+    texts = {"described": described, "sources": _identities(results, nets)}
+    save_tensors(tensors, path_of(results, name), texts)
+
+
+def read(results: Results, name: str, nets: list[Configuration]) -> Cases:
+    """The cases in a file.  Raises StoreError as `load` does."""
+    path = noted(path_of(results, name), *(results.store.path(net) for net in nets))
+    shown, command = f"examples/{path.name}", f"run ./run_all.sh {results.folder.name}"
     try:
-        tensors, texts = load_tensors(noted(path, *sources), needs_digest=True)
+        tensors, texts = load_tensors(path, needs_digest=True)
     except FileNotFoundError:
-        raise StoreError(f"{name} is missing: {command}.") from None
+        raise StoreError(f"{shown} is missing: {command}.") from None
     except SafetensorError as error:
-        raise StoreError(f"{name} is damaged ({error}). Delete it and {command}.") from None
-    if texts.get("sources") != _identities(sources):
-        raise StoreError(f"{name} is from other nets than those of the records: {command}.")
+        raise StoreError(f"{shown} is damaged ({error}). Delete it and {command}.") from None
+    if texts.get("sources") != _identities(results, nets):
+        raise StoreError(f"{shown} is from other nets than those of the records: {command}.")
     return tensors, texts["described"]
 
 
-def _identities(sources: list[Path]) -> str:
+def publish_weights(results: Results, nets: dict[str, Configuration]) -> None:
+    """Write the weights of nets, in half precision, as results/<profile>/models/<name>.safetensors."""
+    for name, config in nets.items():
+        tensors = results.store.tensors(config)
+        weights = {key: value.half() for key, value in tensors.items() if key.endswith(("weight", "bias"))}
+        record = {"record": results.store.path(config).name}
+        write_safetensors(weights, results.folder / "models" / f"{name}.safetensors", record)
+
+
+def _identities(results: Results, nets: list[Configuration]) -> str:
     """What no other records have in common with these: a net that was trained again has the same name."""
-    return " ".join(f"{source.parent.name}/{source.stem}:{_digest(source)}" for source in sources)
+    return " ".join(f"{results.store.name(net)}:{_digest(results.store.path(net))}" for net in nets)
 
 
-def _digest(source: Path) -> str:
+def _digest(record: Path) -> str:
     try:
-        return json.loads(source.read_text())["digest"]
+        return json.loads(record.read_text())["digest"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return "none"  # reading the record itself says what is wrong with it

@@ -1,8 +1,8 @@
-"""The look of every figure, and saving it with the table it was drawn from.  Knows only tables."""
+"""The look of every figure, and what a notebook shows: figures and tables with captions and records, paragraphs."""
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,14 +11,15 @@ import seaborn as sns
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
-from distillation.commands.overview import PUBLISHED, traced
+from distillation.core.data import REPOSITORY
 from distillation.core.statistics import estimate
 
 COLOURS = sns.color_palette("colorblind")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
+PUBLISHED = REPOSITORY / "results" / "paper"
+PROVENANCE = "results/paper/provenance.md"  # where each published number comes from
 PAPER = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
 
 
@@ -31,38 +32,55 @@ def style() -> None:
     plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
 
 
-def show(figure: Figure, name: str, caption: str, results: Path) -> None:
-    """Save a figure as <results>/figures/<name>.png and .pdf, display it, and its caption below."""
-    folder = results / "figures"
+def show(figure: Figure, name: str, caption: str, results: Any, *sources: str) -> None:
+    """Save a figure as <results.folder>/figures/<name>.png and .pdf, display it, and its caption below.
+
+    sources: the questions of the plan whose records it shows, "examples" or "headline".
+    """
+    folder = results.folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     display(figure)
     plt.close(figure)
-    display(Markdown(f"*Figure `{name}`. {caption}{_records(f'Figure {name}', results)}*"))
+    display(Markdown(f"*Figure `{name}`. {caption}{_records(results, sources)}*"))
 
 
-def tabulate(table: pd.DataFrame, name: str, caption: str, results: Path) -> None:
-    """Save a table as <results>/tables/<name>.csv and .md, and display it with its caption.
+def tabulate(table: pd.DataFrame, name: str, caption: str, results: Any, *sources: str) -> None:
+    """Save a table as <results.folder>/tables/<name>.csv and .md, and display it with its caption; sources: as above.
 
     Links lead on from the notebook alone: of those in the table only their text is saved.
     """
-    folder = results / "tables"
+    folder = results.folder / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     text = table.to_markdown(index=False, disable_numparse=True)
     plain = table.map(lambda value: LINK.sub(r"\1", value) if isinstance(value, str) else value)
     plain.to_csv(folder / f"{name}.csv", index=False)
     (folder / f"{name}.md").write_text(plain.to_markdown(index=False, disable_numparse=True) + "\n")
-    display(Markdown(f"{text}\n\n*Table `{name}`. {caption}{_records(f'Table {name}', results)}*"))
+    display(Markdown(f"{text}\n\n*Table `{name}`. {caption}{_records(results, sources)}*"))
 
 
-def _records(name: str, results: Path) -> str:
+def _records(results: Any, sources: Sequence[str]) -> str:
     # Only the published run has a page that says where its numbers come from.
-    return f" {traced('Records', name, '../')}." if results == PUBLISHED else ""
+    if not sources or results.folder != PUBLISHED:
+        return ""
+    return " Records: " + ", ".join(traced(name, results.heading(name), "../") for name in sources) + "."
 
 
-def say(text: str) -> None:
-    """Display a paragraph whose numbers were filled in from the records."""
+def traced(text: str, heading: str, root: str = "") -> str:
+    """A link to a heading of the page of provenance, such as a claim's id.
+
+    root: the way from the linking page to the repository, e.g. "../".
+    """
+    slug = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")  # as GitHub makes headings into anchors
+    return f"[{text}]({root}{PROVENANCE}#{slug})"
+
+
+def say(text: str, *sources: str) -> None:
+    """Display a paragraph whose numbers were filled in from the records.
+
+    sources: the questions that it tells of and no figure or table shows.
+    """
     display(Markdown(" ".join(text.split())))
 
 
@@ -91,15 +109,6 @@ def lines(axes: Axes, runs: pd.DataFrame, x: str, value: str = "errors", by: str
     axes.set_ylim(0.9 * runs[value].min(), 1.1 * runs[value].max())
 
 
-def ranges(axes: Axes, runs: pd.DataFrame, x: str, value: str, by: str) -> None:
-    """Mean and range of a column against x, a line per group: for curves of runs with as many points each."""
-    for number, (key, group) in enumerate(runs.groupby(by, sort=False)):
-        found = group.groupby(x)[value].agg(["mean", "min", "max"])
-        colour = COLOURS[number]
-        axes.fill_between(found.index, found["min"], found["max"], color=colour, alpha=0.18, linewidth=0)
-        axes.plot(found.index, found["mean"], color=colour, marker=MARKERS[number], markersize=3, label=str(key))
-
-
 def dots(axes: Axes, found: pd.DataFrame, names: Sequence[str], paper: Sequence[float | None] = ()) -> None:
     """Horizontal dots with 95 % intervals, one row per name, and the paper's values as open diamonds."""
     rows = np.arange(len(found))[::-1]
@@ -117,14 +126,6 @@ def dots(axes: Axes, found: pd.DataFrame, names: Sequence[str], paper: Sequence[
 def legend_above(axes: Axes) -> None:
     """A legend in one row above the axes, where it hides nothing."""
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderaxespad=0.2)
-
-
-def plain_percents(axes: Axes) -> None:
-    """Label a logarithmic y axis of percentages in plain numbers."""
-    low, high = axes.get_ylim()
-    values = [value for value in (0.5, 1, 2, 5, 10, 20, 50, 100) if low <= value <= high]
-    axes.set_yticks(values, [f"{value:g}" for value in values])
-    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def ticks_at(axes: Axes, values: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""The objectives of section 2: the equations, nothing else."""
+"""The objectives of section 2, and the means of distributions that make soft targets: the equations, nothing else."""
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +87,19 @@ def mix_labels(soft_targets: Tensor, labels: Tensor, weight: float) -> Tensor:
     """
     one_hot = F.one_hot(labels, soft_targets.shape[-1]).to(soft_targets.dtype)
     return (1 - weight) * soft_targets + weight * one_hot
+
+
+def arithmetic_mean(probabilities: Tensor) -> Tensor:
+    """Arithmetic mean over the first dimension; probabilities (members, ..., classes) -> (..., classes)."""
+    return probabilities.mean(0)
+
+
+def geometric_mean(log_probabilities: Tensor) -> Tensor:
+    """Normalised geometric mean over the first dimension of log-probabilities (members, ..., classes).
+
+    Takes logarithms, so that a probability too small for a float does not veto a class.
+    """
+    return torch.softmax(log_probabilities.mean(0), dim=-1)
 
 
 def _check_temperature(temperature: float) -> None:

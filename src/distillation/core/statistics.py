@@ -71,16 +71,6 @@ def difference(a, b) -> Estimate:
     return Estimate(mean, mean - half, mean + half, values)
 
 
-def changed(fixed: int, broken: int, cases: int) -> Estimate:
-    """The change in accuracy, in points, of one system against another on the same cases, with its 95 % interval.
-
-    fixed: cases that only the first gets right; broken: only the second.  The interval is over cases (normal).
-    """
-    mean = (fixed - broken) / cases
-    half = 1.96 * math.sqrt(max(fixed + broken - cases * mean**2, 0)) / cases
-    return Estimate(100 * mean, 100 * (mean - half), 100 * (mean + half), (100 * mean,))
-
-
 def bootstrap(
     groups: Sequence[str], statistic: Callable[[np.ndarray, np.random.Generator], float], *, rounds: int = 2000
 ) -> tuple[float, float]:
@@ -116,19 +106,29 @@ def indistinguishable_from_best(values: dict[float, list[float]]) -> tuple[float
     return best, tuple(sorted(near))
 
 
-def verdict(low: float, high: float, partly: float, fully: float) -> str:
-    """The verdict on an effect whose size is claimed to be large: the interval [low, high] against two thresholds.
+def above(found: Estimate, partly: float, fully: float) -> str:
+    """The verdict on an effect that is claimed to be large: its interval against two thresholds.
 
     "reproduced" if the whole interval lies above `fully`; "partly" if it lies above `partly`; "not reproduced" if it
     lies below `partly`; else "inconclusive" (also without an interval).
     """
-    if math.isnan(low) or math.isnan(high):
+    if math.isnan(found.low):
         return "inconclusive"
-    if low > fully:
+    if found.low > fully:
         return "reproduced"
-    if low > partly:
+    if found.low > partly:
         return "partly"
-    return "not reproduced" if high < partly else "inconclusive"
+    return "not reproduced" if found.high < partly else "inconclusive"
+
+
+def below(found: Estimate, fully: float, partly: float) -> str:
+    """Likewise on a quantity that is claimed to be small."""
+    return above(Estimate(-found.mean, -found.high, -found.low, found.values), -partly, -fully)
+
+
+def best_of(best: float, near: tuple[float, ...], seeds: int) -> Estimate:
+    """A best setting, with the lowest and highest of those that cannot be told from it in place of an interval."""
+    return Estimate(best, near[0], near[-1], (best,) * seeds)
 
 
 def agreement(found: Estimate, paper: float, target: tuple[float, float] | None = None) -> str:

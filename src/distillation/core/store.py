@@ -1,20 +1,66 @@
-"""Where records live: one JSON file per run, named by the hash of its configuration and recipe."""
+"""What is on disk: one JSON record per run, named by its configuration and recipe, and weights and outputs beside it.
+
+Files are written whole or not at all.
+"""
 
 import dataclasses
+import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distillation.core.files import StoreError, locked, noted, writable, written_whole
+from distillation.core.data import REPOSITORY
+
+MAIN_FIGURES = ("errors", "train_errors", "frame_accuracy", "accuracy", "held_out_accuracy", "rand_index")
+
+
+class StoreError(RuntimeError):
+    """A record is missing, damaged, stale or cannot be written; the message names it and the remedy."""
+
+
+class Configuration:
+    """The settings of a run, which know how it is run: a frozen dataclass of plain values.
+
+    experiment: the folder of its records.  recipe: raised whenever the code would give other results, so that records
+    of another recipe are never read.  threads: a field, of the processor's.  has_tensors: whether the run writes
+    weights or outputs beside its record.
+    """
+
+    experiment: ClassVar[str]
+    recipe: ClassVar[int] = 1
+    has_tensors: ClassVar[bool] = True
+
+    def run(self, store: "Store") -> dict:
+        """Do it; return {"metrics": {...}, "history": [...]}."""
+        raise NotImplementedError
+
+    def starts_from(self, store: "Store") -> list["Configuration"]:
+        """What must be finished before: by default the configurations inside.  May depend on records of the store."""
+        return list(inside(self))
+
+    def main_figure(self, metrics: dict) -> float | None:
+        """The one metric that seeds are compared by; None for a run that has none."""
+        return next((float(metrics[name]) for name in MAIN_FIGURES if metrics.get(name) is not None), None)
+
+
+def inside(config: Any) -> Iterator[Configuration]:
+    """The configurations directly inside another; what merely groups them is looked through."""
+    for value in config if isinstance(config, tuple) else vars(config).values():
+        if isinstance(value, Configuration):
+            yield value
+        elif dataclasses.is_dataclass(value) or isinstance(value, tuple):
+            yield from inside(value)
 
 
 def plain(config: Any) -> Any:
@@ -27,6 +73,143 @@ def plain(config: Any) -> Any:
     if isinstance(config, tuple | list):
         return [plain(item) for item in config]
     return config
+
+
+def profile_named(name: str, profiles: Iterable[Any]) -> Any:
+    """The profile of that name among a wing's.  Raises ValueError for an unknown one."""
+    found = {profile.name: profile for profile in profiles}
+    if name not in found:
+        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(found)}.")
+    return found[name]
+
+
+def results_folder(profile: str) -> Path:
+    """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
+    return Path(os.environ.get("DISTILLATION_RESULTS") or REPOSITORY / "results") / profile
+
+
+@dataclass(frozen=True)
+class Store:
+    """The records of a profile; folder: results/<profile>/records."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, profile: str) -> "Store":
+        """The profile's own store."""
+        return cls(results_folder(profile) / "records")
+
+    def name(self, config: Configuration) -> str:
+        """The name of a run: 16 hexadecimal digits from its configuration and recipe, in its experiment's folder."""
+        text = json.dumps([plain(config), config.recipe], sort_keys=True)
+        return f"{config.experiment}/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def path(self, config: Configuration) -> Path:
+        """Where the run's record is or will be."""
+        return self.folder / f"{self.name(config)}.json"
+
+    def has(self, config: Configuration) -> bool:
+        """Whether the run is finished."""
+        return self.path(config).exists()
+
+    def done(self, config: Configuration, needs_tensors: bool) -> bool:
+        """Whether a run is finished and what is needed of it lies on this disk."""
+        if not self.has(config):
+            return False
+        is_enough = not needs_tensors or not config.has_tensors or self.tensors_path(config).exists()
+        return is_enough or has_diverged(self.read(config))
+
+    def read(self, config: Configuration) -> dict:
+        """The run's record.  Raises StoreError if it is missing, not JSON, or not this run's."""
+        path, shown = noted(self.path(config)), f"records/{self.name(config)}.json"
+        try:
+            record = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise StoreError(
+                f"{shown} is missing: run ./run_all.sh {self.folder.parent.name}, which trains what it lacks. "
+                f"({config})"
+            ) from None
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
+        if not isinstance(record, dict) or (record.get("recipe"), record.get("config")) != (
+            config.recipe,
+            plain(config),
+        ):
+            raise StoreError(f"{shown} is not the record of this configuration and recipe. Delete it and run again.")
+        digest = record.pop("digest", None)
+        if digest != _digest_of_record(record) or not isinstance(record.get("metrics"), dict):
+            raise StoreError(f"{shown} is damaged (it is not what was written). Delete it and run again.")
+        return record
+
+    def metrics(self, config: Configuration) -> dict:
+        """The metrics in the run's record."""
+        return self.read(config)["metrics"]
+
+    def write(self, config: Configuration, record: dict) -> None:
+        """Write the run's record in one step: at any moment there is a whole record or none."""
+        record = {"config": plain(config), "recipe": config.recipe} | record
+        with written_whole(self.path(config)) as partial:
+            partial.write_text(_as_text(record | {"digest": _digest_of_record(record)}) + "\n")
+
+    @contextmanager
+    def claimed(self, config: Configuration, *, wait: bool = True) -> Iterator[bool]:
+        """Keep other processes from the run meanwhile; gives False if one of them has it and wait is False.
+
+        What processes that were killed while they wrote have left of this run is deleted.
+        """
+        path = self.path(config)
+        with ExitStack() as stack:
+            with writable(path.parent):
+                held = stack.enter_context(locked(path.with_suffix(".lock"), wait=wait))
+                for leftover in path.parent.glob(f"{path.stem}.*partial") if held else ():
+                    leftover.unlink(missing_ok=True)
+            yield held
+
+    def tensors_path(self, config: Configuration) -> Path:
+        """Where the run's weights and outputs lie: beside its record."""
+        return self.path(config).with_suffix(".safetensors")
+
+    def write_tensors(self, config: Configuration, tensors: dict[str, Tensor]) -> None:
+        """Write weights or outputs beside the record, in one step; call before `write`."""
+        save_tensors(tensors, self.tensors_path(config))
+
+    def tensors(self, config: Configuration) -> dict[str, Tensor]:
+        """The run's weights and outputs.  Raises StoreError if they are not on this disk or damaged."""
+        path = self.tensors_path(config)
+        try:
+            return load_tensors(path)[0]
+        except FileNotFoundError:
+            raise StoreError(
+                f"records/{self.name(config)}.safetensors is not on this disk (only records are published): sweep its "
+                "configuration with needs_tensors=True first."
+            ) from None
+        except SafetensorError as error:
+            raise StoreError(f"{path.name} is damaged ({error}). Delete it and run again.") from None
+
+    def checkpoint(self, config: Configuration) -> Path:
+        """Where a long run saves its last epoch."""
+        path = self.path(config).with_suffix(".checkpoint.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def has_diverged(record: dict) -> bool:
+    """Whether a run is a result without weights: its loss became NaN or infinite."""
+    return "diverged" in record["metrics"]
+
+
+def _as_text(value: Any, indent: int = 1) -> str:
+    """JSON with a line for each entry of a dictionary; a list is one line."""
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value, allow_nan=False)
+    entries = (f"{' ' * indent}{json.dumps(str(key))}: {_as_text(each, indent + 1)}" for key, each in value.items())
+    return "{\n" + ",\n".join(entries) + "\n" + " " * (indent - 1) + "}"
+
+
+def _digest_of_record(record: dict) -> str:
+    """SHA-256 of a record as it is read: numbers as keys are texts then."""
+    as_read = json.loads(json.dumps(record))
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, texts: dict[str, str] | None = None) -> None:
@@ -64,97 +247,91 @@ def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
     return found.hexdigest()
 
 
-def _digest_of_record(record: dict) -> str:
-    """SHA-256 of a record as it is read: numbers as keys are texts then."""
-    as_read = json.loads(json.dumps(record))
-    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Gives the path of a partial file to write, which takes the place of the given one in one step afterwards.
 
-
-@dataclass(frozen=True)
-class Store:
-    """The records of one experiment at one profile.
-
-    folder: results/<profile>/records/<experiment>.  recipe: the experiment's, raised whenever its code would give other
-    results: a record of another recipe is never read (its name differs, and its content is checked).
+    At any moment there is a whole file or none.  Raises StoreError, and leaves nothing, where it cannot be written.
     """
+    # No other process has this name, not even on another machine that shares the folder.
+    partial = path.with_suffix(f".{platform.node()}.{os.getpid()}.partial")
+    try:
+        with writable(path.parent):
+            yield partial
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
 
-    folder: Path
-    recipe: int
 
-    def key(self, config: Any) -> str:
-        """The name of a run: 16 hexadecimal digits from its configuration and the recipe."""
-        text = json.dumps([plain(config), self.recipe], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make the folder; raise StoreError, with the remedy, if that or what is then written there fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except (BrokenPipeError, BlockingIOError):  # of who reads the output, or of a process that cannot be started
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(
+            f"{folder} cannot be written ({reason}): make room there, or set DISTILLATION_RESULTS to another folder, "
+            "and run again; finished runs are kept."
+        ) from None
 
-    def path(self, config: Any) -> Path:
-        """Where the run's record is or will be."""
-        return self.folder / f"{self.key(config)}.json"
 
-    def has(self, config: Any) -> bool:
-        """Whether the run is finished."""
-        return self.path(config).exists()
+_watching: list[set[Path]] = []
 
-    def read(self, config: Any) -> dict:
-        """The run's record.  Raises StoreError if it is missing, not JSON, or not this run's."""
-        path = noted(self.path(config))
-        shown = f"records/{self.folder.name}/{path.name}"
-        try:
-            record = json.loads(path.read_text())
-        except FileNotFoundError:
-            raise StoreError(
-                f"{shown} is missing: run ./run_all.sh {path.parents[2].name}, which trains what it lacks. ({config})"
-            ) from None
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
-        if not isinstance(record, dict) or (record.get("recipe"), record.get("config")) != (self.recipe, plain(config)):
-            raise StoreError(f"{shown} is not the record of this configuration and recipe. Delete it and run again.")
-        digest = record.pop("digest", None)  # records of before version 0.2.0 have none
-        if digest not in (None, _digest_of_record(record)) or not isinstance(record.get("metrics"), dict):
-            raise StoreError(f"{shown} is damaged (it is not what was written). Delete it and run again.")
-        return record
 
-    def write(self, config: Any, record: dict) -> None:
-        """Write the run's record in one step: at any moment there is a whole record or none."""
-        record = {"config": plain(config), "recipe": self.recipe} | record
-        content = json.dumps(record | {"digest": _digest_of_record(record)}, indent=1, allow_nan=False)
-        with written_whole(self.path(config)) as partial:
-            partial.write_text(content + "\n")
+@contextmanager
+def watched() -> Iterator[set[Path]]:
+    """Gives the set of the published files that are read meanwhile; it fills as they are."""
+    found: set[Path] = set()
+    _watching.append(found)
+    try:
+        yield found
+    finally:
+        _watching[:] = [each for each in _watching if each is not found]
 
-    @contextmanager
-    def claimed(self, config: Any, *, wait: bool = True) -> Iterator[bool]:
-        """Keep other processes from the run meanwhile; gives False if one of them has it and wait is False.
 
-        What processes that were killed while they wrote have left of this run is deleted.
-        """
-        with ExitStack() as stack:
-            with writable(self.folder):
-                held = stack.enter_context(locked(self.path(config).with_suffix(".lock"), wait=wait))
-                for leftover in self.folder.glob(f"{self.key(config)}.*partial") if held else ():
-                    leftover.unlink(missing_ok=True)
-            yield held
+def noted(*paths: Path) -> Path:
+    """Tell those who watch that what is made now follows from these files; return the first."""
+    for found in _watching:
+        found.update(paths)
+    return paths[0]
 
-    def tensors_path(self, config: Any) -> Path:
-        """Where the run's weights and outputs lie: beside its record."""
-        return self.path(config).with_suffix(".safetensors")
 
-    def write_tensors(self, config: Any, tensors: dict[str, Tensor]) -> None:
-        """Write weights or outputs beside the record, in one step; call before `write`."""
-        save_tensors(tensors, self.tensors_path(config))
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock that a file stands for; it is made and deleted here.  Gives whether the lock is held.
 
-    def tensors(self, config: Any) -> dict[str, Tensor]:
-        """The run's weights and outputs.  Raises StoreError if they are not on this disk or damaged."""
-        path = self.tensors_path(config)
-        try:
-            return load_tensors(path)[0]
-        except FileNotFoundError:
-            raise StoreError(
-                f"records/{self.folder.name}/{path.name} is not on this disk (only records are published): sweep its "
-                "configuration with needs_tensors=True first."
-            ) from None
-        except SafetensorError as error:
-            raise StoreError(f"{path.name} is damaged ({error}). Delete it and run again.") from None
+    While another process holds it, this waits, or gives False at once if wait is False.  The system frees the lock when
+    its holder ends, however it ends, so no lock outlives a killed process.  A file system without locks has none to
+    wait for: everyone holds them.
+    """
+    while True:
+        with open(path, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:
+                pass
+            if not _stands_for(path, file.fileno()):
+                continue  # its last holder has deleted it
+            try:
+                yield True
+            finally:
+                with suppress(OSError):
+                    path.unlink()
+            return
 
-    def checkpoint(self, config: Any) -> Path:
-        """Where a long run saves its last epoch."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.path(config).with_suffix(".checkpoint.safetensors")
+
+def _stands_for(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

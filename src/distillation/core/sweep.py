@@ -1,4 +1,4 @@
-"""Map an experiment over configurations, skipping what the store holds."""
+"""Run configurations and all that they start from, skipping what the store holds; the results of a plan by question."""
 
 import os
 import platform
@@ -6,9 +6,12 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
 
 import joblib
 import torch
@@ -16,30 +19,32 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from distillation.core.data import REPOSITORY
-from distillation.core.store import Store
+from distillation.core.store import Configuration, Store, has_diverged, results_folder
 from distillation.core.training import Diverged, device
 
-Run = Callable[[Any, Store], dict]
+Questions = Mapping[str, list[Configuration]]  # the runs that each question needs
+Plan = Mapping[str, Questions]  # by notebook ("02")
 
 
 def sweep(
-    run: Run, configs: Iterable[Any], store: Store, *, name: str = "runs", needs_tensors: bool = False
+    configs: Iterable[Configuration], store: Store, *, name: str = "runs", needs_tensors: bool = False
 ) -> list[dict]:
-    """Run what is not yet in the store; return the records of all configurations, in order.
+    """Run what is not yet in the store, what it starts from first; return the records of all, in order.
 
-    run(config, store) returns {"metrics": ..., "history": ...}; each finished run is a record on disk, so an
-    interrupted sweep continues where it stopped.  What another process is running is left to it and waited for at the
-    end.  needs_tensors: also run again what has a record but no tensors here; raises Diverged if a run can have none.
-    DISTILLATION_JOBS sets the number of local processes (default: one per core and none on a GPU),
-    DISTILLATION_BACKEND another joblib backend.  DISTILLATION_SCHEDULER, the address of a Dask scheduler, has its
-    workers do the runs instead.
+    Each finished run is a record on disk, so an interrupted sweep continues where it stopped.  What another process is
+    running is left to it and waited for at the end.  needs_tensors: also run again what has a record but no tensors
+    here; raises Diverged if a run can have none.  DISTILLATION_JOBS sets the number of local processes (default: one
+    per core and none on a GPU), DISTILLATION_BACKEND another joblib backend.  DISTILLATION_SCHEDULER, the address of a
+    Dask scheduler, has its workers do the runs instead.
     """
     configs = list(dict.fromkeys(configs))
     for wait, title in ((False, name), (True, f"{name}, by another process")):
-        missing = [config for config in configs if not done(config, store, needs_tensors)]
+        missing = [config for config in configs if not store.done(config, needs_tensors)]
         if not missing:
             break
-        results = _run_all(run, missing, store, needs_tensors, wait)
+        while needed := _not_ready(missing, store):  # a finished run may tell that more is needed
+            sweep(needed, store, name=f"{name}: what they start from", needs_tensors=True)
+        results = _spread(missing, store, needs_tensors, wait)
         for _ in tqdm(results, total=len(missing), desc=title, unit="run", mininterval=1):
             pass
     records = [store.read(config) for config in configs]
@@ -49,13 +54,86 @@ def sweep(
     return records
 
 
-def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False, wait: bool = True) -> None:
+def _not_ready(configs: list[Configuration], store: Store) -> list[Configuration]:
+    needed = dict.fromkeys(part for config in configs for part in config.starts_from(store))
+    return [part for part in needed if not store.done(part, needs_tensors=True) or has_diverged(store.read(part))]
+
+
+def with_all_they_start_from(configs: Iterable[Configuration], store: Store) -> set[Configuration]:
+    """The configurations, what they start from, what that starts from, and so on."""
+    found: set[Configuration] = set()
+    waiting = list(configs)
+    while waiting:
+        config = waiting.pop()
+        if config not in found:
+            found.add(config)
+            waiting += config.starts_from(store)
+    return found
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the runs of a plan have given, by question.
+
+    profile: whose plan it is; it has a name and a dataset.  trains: whether what lacks is made.
+    """
+
+    profile: Any
+    plan: Plan
+    trains: bool = False
+
+    @property
+    def store(self) -> Store:
+        """The profile's records."""
+        return Store.of(self.profile.name)
+
+    @property
+    def folder(self) -> Path:
+        """results/<profile>."""
+        return results_folder(self.profile.name)
+
+    @property
+    def questions(self) -> dict[str, list[Configuration]]:
+        """All questions of all notebooks, with their configurations."""
+        return {name: configs for questions in self.plan.values() for name, configs in questions.items()}
+
+    def configs(self, question: str) -> list[Configuration]:
+        """The configurations of the runs that a question needs."""
+        return self.questions[question]
+
+    @classmethod
+    def of(cls, wing: ModuleType, profile: str, notebook: str | None = None, train: bool = False) -> Self:
+        """The results of a wing's plan at a profile.
+
+        What a notebook needs is run first, with progress; at profile "paper" only if train is True: there what lacks is
+        an error when it is read.  Raises ValueError for an unknown profile.
+        """
+        chosen = wing.profile(profile)
+        found = cls(chosen, wing.plan(chosen), trains=train or profile != "paper")
+        questions = found.plan[notebook] if notebook and found.trains else {}
+        for number, (name, configs) in enumerate(questions.items(), 1):
+            sweep(configs, found.store, name=f"{number}/{len(questions)} {name}")
+        return found
+
+    def heading(self, source: str) -> str:
+        """Where the page of provenance lists the records of a question, or the examples that notebooks show."""
+        if source == "examples":
+            return f"Notebook {min(self.plan)}: examples"
+        first = min(number for number, questions in self.plan.items() if source in questions)
+        return f"Notebook {first}: {source}"
+
+    def records(self, question: str) -> list[dict]:
+        """Their records.  Raises StoreError if one is missing."""
+        return [self.store.read(config) for config in self.configs(question)]
+
+
+def finish(config: Configuration, store: Store, needs_tensors: bool = False, wait: bool = True) -> None:
     """Run one configuration, unless another process has finished it meanwhile, and write its record.
 
     wait: for another process that is running it; else leave it to that one.
     """
     with store.claimed(config, wait=wait) as held:
-        if not held or done(config, store, needs_tensors):
+        if not held or store.done(config, needs_tensors):
             return
         threads_before = torch.get_num_threads()
         generator_before = torch.get_rng_state()
@@ -63,7 +141,7 @@ def finish(run: Run, config: Any, store: Store, needs_tensors: bool = False, wai
         started = time.monotonic()
         try:
             with threadpool_limits(config.threads):
-                result = run(config, store)
+                result = config.run(store)
         finally:
             torch.set_num_threads(threads_before)
             torch.set_rng_state(generator_before)
@@ -85,28 +163,16 @@ def environment() -> dict:
     }
 
 
-def done(config: Any, store: Store, needs_tensors: bool) -> bool:
-    """Whether a run is finished and what is needed of it lies on this disk."""
-    if not store.has(config):
-        return False
-    return not needs_tensors or store.tensors_path(config).exists() or has_diverged(store.read(config))
-
-
-def has_diverged(record: dict) -> bool:
-    """Whether a run is a result without weights: its loss became NaN or infinite."""
-    return "diverged" in record["metrics"]
-
-
-def _run_all(run: Run, configs: list[Any], store: Store, needs_tensors: bool, wait: bool) -> Iterable[Any]:
+def _spread(configs: list[Configuration], store: Store, needs_tensors: bool, wait: bool) -> Iterable[Any]:
     """Finish every configuration where the environment says; yield something whenever one is done."""
     if address := os.environ.get("DISTILLATION_SCHEDULER"):
-        from distillation.core import dask_cluster as cluster  # needs Dask, which only those who ask for it have
+        from distillation.core import dask_cluster  # needs Dask, which only those who ask for it have
 
-        return cluster.spread(address, run, configs, store, needs_tensors)
+        return dask_cluster.spread(address, finish, configs, store, needs_tensors)
     jobs = min(_jobs(), len(configs))
     if jobs == 1:
-        return (finish(run, config, store, needs_tensors, wait) for config in configs)
-    calls = (joblib.delayed(finish)(run, config, store, needs_tensors, wait) for config in configs)
+        return (finish(config, store, needs_tensors, wait) for config in configs)
+    calls = (joblib.delayed(finish)(config, store, needs_tensors, wait) for config in configs)
     return joblib.Parallel(n_jobs=jobs, backend=_backend(), return_as="generator_unordered")(calls)
 
 

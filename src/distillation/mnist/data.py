@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from distillation.core.data import DataError, Images, data_folder, fetch
+from distillation.core.data import DataError, data_folder, fetch
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -42,6 +43,22 @@ FILES = {
 }
 DIGITS = tuple("0123456789")
 REMEDY = "Delete the file and run again, or set DISTILLATION_DATA to a folder with a whole copy."
+
+
+@dataclass(frozen=True)
+class Images:
+    """A labelled image data set held in memory.
+
+    train_images (cases, height, width) uint8 with 0 for background; train_labels (cases,) int64 class indices;
+    likewise for test; class_names in the order of the indices.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    class_names: tuple[str, ...]
 
 
 def load(name: str) -> Images:

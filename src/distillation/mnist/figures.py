@@ -1,4 +1,4 @@
-"""What three nets answer to one test digit at any temperature, side by side: drawn, or live in Jupyter."""
+"""The figures of notebooks 01 and 02: what three nets answer to a digit at any temperature, drawn or live; details."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -6,12 +6,15 @@ from functools import partial
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from distillation.core.figures import COLOURS
 from distillation.core.objectives import soften
+from distillation.core.statistics import estimate
 from distillation.mnist.examples import Examples
 
 SMALLEST = 1e-6  # probability at the foot of a logarithmic axis
@@ -117,3 +120,25 @@ def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> ipywidge
         control.observe(redraw, "value")
     redraw()
     return ipywidgets.VBox([ipywidgets.HBox([*controls.values()]), picture])
+
+
+def epochs_to_reach(curves: pd.DataFrame) -> tuple[float, pd.DataFrame]:
+    """Epochs until each hard weight first reaches an error, as text with a 95 % interval, and that error in percent.
+
+    The error is the highest of the runs' final errors, so that every run reaches it.
+    """
+    goal = curves[curves["epoch"] == curves["epoch"].max()]["percent"].max()
+    reached = curves[curves["percent"] <= goal].groupby(["hard_weight", "seed"])["epoch"].min()
+    rows = [
+        {"hard weight": f"{weight:g}", "epochs": estimate(values).text(1)}
+        for weight, values in reached.groupby("hard_weight")
+    ]
+    return goal, pd.DataFrame(rows)
+
+
+def plain_percents(axes: Axes) -> None:
+    """Label a logarithmic y axis of percentages in plain numbers."""
+    low, high = axes.get_ylim()
+    values = [value for value in (0.5, 1, 2, 5, 10, 20, 50, 100) if low <= value <= high]
+    axes.set_yticks(values, [f"{value:g}" for value in values])
+    axes.yaxis.set_minor_locator(NullLocator())

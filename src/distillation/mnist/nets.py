@@ -1,34 +1,32 @@
-"""Section 3: nets trained on hard labels, and students trained on the outputs of others."""
+"""Sections 2 and 3: nets trained on hard labels, students trained on the outputs of others, and their gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distillation.core import ensembles, objectives
-from distillation.core.data import Images
+from distillation.core import objectives
+from distillation.core.gradients import noise_to_signal
 from distillation.core.models import mlp
-from distillation.core.statistics import estimate
-from distillation.core.store import Store
-from distillation.core.sweep import sweep
+from distillation.core.store import Configuration, Store
 from distillation.core.training import Diverged, Optimisation, device, logits_of, train
-from distillation.mnist import data as mnist
-
-# Raise this number whenever the code would give other results: records of other recipes are never shown.
-RECIPE = 1
+from distillation.mnist import data as files
+from distillation.mnist.data import Images
 
 
 @dataclass(frozen=True)
-class Net:
+class Net(Configuration):
     """A net trained on hard labels.
 
     cases: which training cases it sees: "all", "fit" (all but 10,000 held out, a sixth of the set; such a net is
     evaluated on the held-out ones, never on the test set), "first half" or "second half".  size: only so many of them.
     """
+
+    experiment: ClassVar[str] = "mnist"
 
     dataset: str = "mnist"
     hidden: tuple[int, ...] = (800, 800)
@@ -39,6 +37,10 @@ class Net:
     optimisation: Optimisation = Optimisation(epochs=20)
     seed: int = 0
     threads: int = 1
+
+    def run(self, store: Store) -> dict:
+        """`train_and_score`."""
+        return train_and_score(self, store)
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,15 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
-class Student:
+class Student(Configuration):
     """A net trained on a teacher's outputs, without jitter or other regularisation.
 
     objective: "distillation" (equation 1 with the hard targets' weight), "logits" (squared error of zero-meaned logits)
     or "mixed labels" (the labels mixed into the soft targets with hard_weight).  omit: classes left out of the transfer
     set.  cases and size as in `Net`.
     """
+
+    experiment: ClassVar[str] = "mnist"
 
     teacher: Net | Ensemble
     hidden: tuple[int, ...] = (800, 800)
@@ -78,8 +82,54 @@ class Student:
     def dataset(self) -> str:
         return self.teacher.dataset
 
+    def run(self, store: Store) -> dict:
+        """`train_and_score`."""
+        return train_and_score(self, store)
 
-def run(config: Net | Student, store: Store) -> dict:
+
+@dataclass(frozen=True)
+class GradientNoise(Configuration):
+    """Per-case gradients of a net after its training, on `cases` of its transfer set.
+
+    student: how the net is trained first (one epoch); temperatures: those of the soft targets measured.
+    """
+
+    experiment: ClassVar[str] = "gradients"
+    has_tensors: ClassVar[bool] = False
+
+    student: Student
+    temperatures: tuple[float, ...] = (1.0, 2.0, 5.0, 20.0)
+    cases: int = 2000
+    seed: int = 0
+    threads: int = 1
+
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """The student's teachers: the student itself is trained anew."""
+        return self.student.starts_from(store)
+
+    def run(self, store: Store) -> dict:
+        """Noise to signal of the per-case gradients: for the hard targets and for the soft ones at each temperature."""
+        student, data = self.student, load(self.student.dataset)
+        chosen = training_cases(data, student)
+        inputs = as_floats(data.train_images[chosen])
+        torch.manual_seed(student.seed)
+        model = build(student, data)
+        train(model, inputs, loss_of(student, data, chosen, store), student.optimisation)
+        few, inputs, labels = chosen[: self.cases], inputs[: self.cases], data.train_labels[chosen[: self.cases]]
+        hard = F.one_hot(labels, len(data.class_names)).float()
+        train_errors = errors(logits_of(model, inputs), labels)
+        model.cpu()
+        metrics = {"hard": noise_to_signal(model, inputs, hard, 1.0), "soft": []}
+        for temperature in self.temperatures:
+            soft = soft_targets(student.teacher, temperature, store)[few]
+            entropy = -(soft * soft.clamp_min(1e-30).log()).sum(1).mean().item()
+            row = noise_to_signal(model, inputs, soft, temperature)
+            metrics["soft"].append({"temperature": temperature, "entropy": entropy} | row)
+        metrics["train_errors"] = train_errors
+        return {"metrics": metrics, "history": []}
+
+
+def train_and_score(config: Net | Student, store: Store) -> dict:
     """Train and evaluate one net; return {"metrics": {...}, "history": [...]}.
 
     Metrics: errors among `evaluated` cases (test, or held-out for cases="fit"), errors_by_class, train_errors, and for
@@ -128,70 +178,6 @@ def run(config: Net | Student, store: Store) -> dict:
     return {"metrics": metrics, "history": history}
 
 
-def run_all(configs: list[Net | Student], store: Store, *, name: str) -> list[dict]:
-    """Sweep nets and students; teachers first, and again where a missing student needs their outputs."""
-    students = [c for c in configs if isinstance(c, Student) and not store.has(c)]
-    teachers = [net for student in students for net in members(student.teacher)]
-    sweep(run, teachers, store, name=f"{name}: teachers", needs_tensors=True)
-    return sweep(run, configs, store, name=name)
-
-
-def table(configs: list[Net | Student], store: Store) -> pd.DataFrame:
-    """One row per run: its settings, `errors` (of `evaluated` cases), `percent`, train_errors and the bias variants.
-
-    errors_<variant>, errors_on_omitted_<variant> and shift_<variant> are those of `corrected_biases`.
-    """
-    rows = []
-    for config in configs:
-        metrics = store.read(config)["metrics"]
-        row = {
-            "targets": "hard" if isinstance(config, Net) else "soft",
-            "width": config.hidden[0],
-            "seed": config.seed,
-            "cases": config.cases,
-            "size": config.size,
-            "learning_rate": config.optimisation.learning_rate,
-            "epochs": config.optimisation.epochs,
-        }
-        for name in ("temperature", "hard_weight", "objective", "omit"):
-            row[name] = getattr(config, name, None)
-        row["mean_of"] = getattr(getattr(config, "teacher", None), "mean", None)
-        row |= {name: metrics.get(name) for name in ("errors", "evaluated", "train_errors", "train_cases")}
-        if metrics["errors"] is not None:
-            row["percent"] = 100 * metrics["errors"] / metrics["evaluated"]
-        for variant in ("none", "prior", "test"):
-            bias = metrics.get("bias", {}).get(variant, {})
-            row |= {f"{name}_{variant}": value for name, value in bias.items()}
-        row["omitted_cases"] = metrics.get("bias", {}).get("omitted_cases")
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def held_out_curves(configs: list[Student], store: Store) -> pd.DataFrame:
-    """Held-out errors during training: hard_weight, seed, epoch (from 1) and percent, one row per run and epoch."""
-    rows = []
-    for config in configs:
-        record = store.read(config)
-        for epoch, row in enumerate(record["history"], 1):
-            percent = 100 * row["held_out_errors"] / record["metrics"]["evaluated"]
-            rows.append({"hard_weight": config.hard_weight, "seed": config.seed, "epoch": epoch, "percent": percent})
-    return pd.DataFrame(rows)
-
-
-def epochs_to_reach(curves: pd.DataFrame) -> tuple[float, pd.DataFrame]:
-    """Epochs until each hard weight first reaches an error, as text with a 95 % interval, and that error in percent.
-
-    The error is the highest of the runs' final errors, so that every run reaches it.
-    """
-    goal = curves[curves["epoch"] == curves["epoch"].max()]["percent"].max()
-    reached = curves[curves["percent"] <= goal].groupby(["hard_weight", "seed"])["epoch"].min()
-    rows = [
-        {"hard weight": f"{weight:g}", "epochs": estimate(values).text(1)}
-        for weight, values in reached.groupby("hard_weight")
-    ]
-    return goal, pd.DataFrame(rows)
-
-
 def members(teacher: Net | Ensemble) -> tuple[Net, ...]:
     """The nets that make a teacher."""
     return teacher.members if isinstance(teacher, Ensemble) else (teacher,)
@@ -200,7 +186,7 @@ def members(teacher: Net | Ensemble) -> tuple[Net, ...]:
 @lru_cache(maxsize=2)
 def load(name: str) -> Images:
     """The data set, read once per process."""
-    return mnist.load(name)
+    return files.load(name)
 
 
 def as_floats(images: Tensor) -> Tensor:
@@ -259,9 +245,9 @@ def soft_targets(teacher: Net | Ensemble, temperature: float, store: Store) -> T
     """The teacher's distributions (training cases, classes) at a temperature, from its stored outputs."""
     logits = torch.stack([store.tensors(net)["train_logits"] for net in members(teacher)])
     if isinstance(teacher, Net) or teacher.mean == "arithmetic":
-        mean = ensembles.arithmetic_mean(objectives.soften(logits, temperature))
+        mean = objectives.arithmetic_mean(objectives.soften(logits, temperature))
     elif teacher.mean == "geometric":
-        mean = ensembles.geometric_mean(torch.log_softmax(logits / temperature, dim=-1))
+        mean = objectives.geometric_mean(torch.log_softmax(logits / temperature, dim=-1))
     else:
         raise ValueError(f"Unknown mean {teacher.mean!r}: use 'arithmetic' or 'geometric'.")
     return objectives.check_soft_targets(mean)

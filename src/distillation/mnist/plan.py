@@ -1,27 +1,15 @@
 """Which runs each question of sections 2 and 3 needs, at each profile."""
 
 import dataclasses
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from distillation.core.data import REPOSITORY
-from distillation.core.store import Store
+from distillation.core.store import profile_named
+from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
-from distillation.mnist import data as mnist_files
-from distillation.mnist import gradients
-from distillation.mnist import nets as mnist
-from distillation.mnist.gradients import GradientNoise
-from distillation.mnist.nets import Ensemble, Net, Student
-
-PROFILES = ("smoke", "quick", "paper")
-
-
-def results_folder(profile: str) -> Path:
-    """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
-    return Path(os.environ.get("DISTILLATION_RESULTS") or REPOSITORY / "results") / profile
+from distillation.mnist import data
+from distillation.mnist.nets import Ensemble, GradientNoise, Net, Student
 
 
 @dataclass(frozen=True)
@@ -60,16 +48,6 @@ class Profile:
     gradient_cases: int
     temperature: float = 20.0
     hard_weight: float = 0.0
-
-    @property
-    def results(self) -> Path:
-        """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
-        return results_folder(self.name)
-
-    def store(self, experiment: str) -> Store:
-        """Where the records of an experiment ("mnist" or "gradients") live."""
-        recipe = {"mnist": mnist.RECIPE, "gradients": gradients.RECIPE}[experiment]
-        return Store(self.results / "records" / experiment, recipe)
 
 
 PAPER = Profile(
@@ -143,20 +121,13 @@ SMOKE = dataclasses.replace(
 )
 
 
-def known(name: str) -> str:
-    """The name, if a profile has it.  Raises ValueError for an unknown one."""
-    if name not in PROFILES:
-        raise ValueError(f"Unknown profile {name!r}: choose one of {', '.join(PROFILES)}.")
-    return name
-
-
 def profile(name: str) -> Profile:
     """The profile of that name; "quick" falls back to the embedded digits where MNIST is not to be had.
 
     Raises ValueError for an unknown name.
     """
-    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[known(name)]
-    if name == "quick" and mnist_files.find() != "mnist":
+    chosen = profile_named(name, (SMOKE, QUICK, PAPER))
+    if name == "quick" and data.find() != "mnist":
         print("MNIST is not here and cannot be downloaded: scikit-learn's digits stand in for it.")
         return dataclasses.replace(chosen, dataset="digits", sizes=SMOKE.sizes)
     return chosen
@@ -189,8 +160,13 @@ def student(profile: Profile, seed: int, **changes) -> Student:
     return Student(**defaults | changes)
 
 
-def section3(profile: Profile) -> dict[str, list[Net | Student]]:
-    """The runs of notebook 02, by question."""
+def plan(profile: Profile) -> Plan:
+    """The runs of notebooks 01 and 02, by question."""
+    return {"01": section2(profile), "02": section3(profile)}
+
+
+def section3(profile: Profile) -> Questions:
+    """The runs of notebook 02."""
     few, many, cheap = range(profile.seeds), range(profile.headline_seeds), range(profile.cheap_seeds)
     shorts = [net(profile, seed) for seed in range(profile.ensemble_size)]
     digits = range(10)
@@ -255,8 +231,8 @@ def section3(profile: Profile) -> dict[str, list[Net | Student]]:
     }
 
 
-def section2(profile: Profile) -> dict[str, list[Net | Student]]:
-    """The trained nets of notebook 01: data and learning rates under hard and soft targets.
+def section2(profile: Profile) -> Questions:
+    """The runs of notebook 01: data, learning rates and gradients under hard and soft targets.
 
     A net on less data takes as many steps as one on all of it.
     """
@@ -282,6 +258,7 @@ def section2(profile: Profile) -> dict[str, list[Net | Student]]:
             for rate in profile.learning_rates
             for seed in seeds
         ],
+        "gradient noise": gradient_noise(profile),
     }
 
 

@@ -1,391 +1,89 @@
-"""Sections 5 to 8: the finished runs as tables, what is measured on them, and the rows of headline.csv."""
+"""The claims of sections 5 to 8, one row each, beside what was measured."""
 
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
-import pandas as pd
+from distillation.core.claims import Claim, Finding
+from distillation.core.statistics import above, estimate
+from distillation.specialists import paper
+from distillation.specialists.results import SpecialistResults, against_mixture, gain_kept, over_fitting, slope
 
-from distillation.core import paper
-from distillation.core.claims import Claims, Finding, above
-from distillation.core.statistics import Estimate, changed, estimate
-from distillation.specialists import plan as specialist_plans
-from distillation.specialists.nets import Combination
-from distillation.specialists.plan import SpecialistProfile
-
-MOST_SPECIALISTS = 10  # covering one class; more are counted as so many, as in the paper's table 4
+# Table 3: the system, how the table calls it, and the columns of `SpecialistResults.table3`.
+SYSTEMS = {
+    "baseline": ("generalist", {"accuracy": "alone", "conditional": "alone, conditional"}),
+    "combined": ("generalist with specialists", {"accuracy": "accuracy", "conditional": "conditional"}),
+}
+VALUES = {"accuracy": "test accuracy", "conditional": "conditional test accuracy"}
 
 
-@dataclass(frozen=True)
-class SpecialistRuns:
-    """The finished runs of a profile, by the names of `specialist_plans`."""
-
-    profile: SpecialistProfile
-
-    def combinations(self, name: str) -> list[Combination]:
-        """The generalists with specialists of that name in section 5, or the "rivals" of section 7."""
-        if name == "rivals":
-            return specialist_plans.rivals(self.profile)
-        return specialist_plans.section5(self.profile)[name]
-
-    def record(self, experiment: str, config: Any) -> dict:
-        """One run's record."""
-        return self.profile.store(experiment).read(config)
-
-    def metrics(self, experiment: str, config: Any) -> dict:
-        """One run's metrics."""
-        return self.record(experiment, config)["metrics"]
-
-    def class_names(self) -> list[str]:
-        """The names of the classes, from the records: no data set is needed."""
-        return self.metrics("specialists", self.combinations("specialists")[0].assignment)["class_names"]
-
-    def generalists(self) -> pd.DataFrame:
-        """The generalists, one row per seed: seed, fit_accuracy, held_out_accuracy, accuracy, parameters, seconds."""
-        rows = []
-        for config in self.combinations("specialists"):
-            record = self.record("generalists", config.assignment.generalist)
-            rows.append({"seed": config.first.seed, "seconds": record["seconds"]} | record["metrics"])
-        return pd.DataFrame(rows)
-
-    def table3(self, name: str = "specialists", part: str = "test") -> pd.DataFrame:
-        """One row per combination, n and way to combine: accuracies before and after, gain and relative gain.
-
-        All in percent (gain: in points); fixed and broken pictures, cases, and the mean number of active specialists.
-        """
-        rows = []
-        for config in self.combinations(name):
-            found = self.metrics("specialists", config)[part]
-            for each in found["combined"]:
-                covered = pd.DataFrame(each["covered"])
-                rows.append(
-                    {
-                        "method": config.assignment.method,
-                        "seed": config.first.seed,
-                        **{key: each[key] for key in ("n", "by", "active", "accuracy", "conditional")},
-                        "alone": found["accuracy"],
-                        "alone, conditional": found["conditional"],
-                        "gain": each["accuracy"] - found["accuracy"],
-                        "relative gain": 100 * (each["accuracy"] / found["accuracy"] - 1),
-                        "relative gain, conditional": 100 * (each["conditional"] / found["conditional"] - 1),
-                        **{key: int(covered[key].sum()) for key in ("cases", "fixed", "broken")},
-                    }
-                )
-        return pd.DataFrame(rows)
-
-    def headline(self, name: str = "specialists", n: int = 1, by: str = "kl") -> pd.DataFrame:
-        """`table3` of one n and way to combine: one row per combination."""
-        found = self.table3(name)
-        return found[(found["n"] == n) & (found["by"] == by)].reset_index(drop=True)
-
-    def table4(self, name: str = "specialists", n: int = 1) -> pd.DataFrame:
-        """Per seed and number of specialists covering the right class: cases, change in correct, relative change in %.
-
-        Classes that more than MOST_SPECIALISTS cover are counted there.
-        """
-        rows = []
-        for config in self.combinations(name):
-            chosen = _by_kl(self.metrics("specialists", config)["test"], n)
-            covered = pd.DataFrame(chosen["covered"])
-            covered["specialists"] = covered["specialists"].clip(upper=MOST_SPECIALISTS)
-            pooled = covered.groupby("specialists").sum().reset_index().assign(seed=config.first.seed)
-            pooled["change"] = pooled["fixed"] - pooled["broken"]
-            pooled["relative"] = 100 * pooled["change"] / pooled["before"]
-            rows.append(pooled)
-        return pd.concat(rows, ignore_index=True)
-
-    def methods(self) -> pd.DataFrame:
-        """The ways to assign classes, for the first generalist: agreement with superclasses, coverage, gain."""
-        rows = []
-        for config in [self.combinations("specialists")[0], *self.combinations("methods")]:
-            assigned = self.metrics("specialists", config.assignment)
-            found = self.metrics("specialists", config)["test"]
-            gains = {each["n"]: _gain(each) for each in found["combined"] if each["by"] == "kl"}
-            rows.append(
-                {
-                    "method": config.assignment.method,
-                    "specialists": len(assigned["subsets"]),
-                    "rand index": assigned.get("rand_index", float("nan")),
-                    "covered": int(np.count_nonzero(found["coverage"])),
-                    "gain": gains,
-                }
-            )
-        return pd.DataFrame(rows)
-
-    def regimes(self, n: int = 1) -> pd.DataFrame:
-        """How far a generalist is from having exhausted its data, and what specialists add to it, a row per regime.
-
-        regime (as in `specialist_plans.section5`), seeds, fit (accuracy on its training pictures), alone, seen (times
-        it saw each), pictures_seen, specialist_pictures (of one, in the mean), and the gain in points with its interval
-        over seeds, or over test pictures where there is but one seed: mean, low, high; relative: the gain in percent of
-        `alone`.
-        """
-        rows = []
-        for name in ("specialists", "early", "half", "glyphs"):
-            configs = self.combinations(name)
-            for net in dict.fromkeys(replace(config.assignment.generalist, seed=0) for config in configs):
-                like = [config for config in configs if replace(config.assignment.generalist, seed=0) == net]
-                rows.append({"regime": name} | self._regime(like, n))
-        return pd.DataFrame(rows)
-
-    def _regime(self, configs: list[Combination], n: int) -> dict:
-        net = configs[0].assignment.generalist
-        nets = pd.DataFrame([self.metrics("generalists", config.assignment.generalist) for config in configs])
-        gains = [_gain(_by_kl(self.metrics("specialists", config)["test"], n)) for config in configs]
-        gain = relative = gains[0]
-        scale = 100 / nets["accuracy"].mean()
-        if len(gains) > 1:
-            gain = estimate([each.mean for each in gains])
-            relative = estimate([each.mean for each in gains] / nets["accuracy"])
-            scale = 100
-        return {
-            "seeds": len(configs),
-            "dataset": net.data.name,
-            "pictures": net.data.cases,
-            "seen": net.optimisation.epochs,
-            "pictures_seen": nets["pictures_seen"].mean(),
-            "specialist_pictures": np.mean([self._pictures_of_one_specialist(config) for config in configs]),
-            "fit": nets["fit_accuracy"].mean(),
-            "alone": nets["accuracy"].mean(),
-            "mean": gain.mean,
-            "low": gain.low,
-            "high": gain.high,
-            "relative": scale * relative.mean,
-            "relative_low": scale * relative.low,
-            "relative_high": scale * relative.high,
-        }
-
-    def _pictures_of_one_specialist(self, config: Combination) -> float:
-        members = config.members(self.profile.store("specialists"))
-        return float(np.mean([self.metrics("specialists", member)["pictures_seen"] for member in members]))
-
-    def brief_control(self) -> dict:
-        """Section 8: the metrics of a generalist trained as briefly as the trial students."""
-        return self.metrics("generalists", specialist_plans.brief_generalist(self.profile))
-
-    def calibration(self) -> pd.DataFrame:
-        """One row per specialist: the share of other classes among held-out pictures, and mean dustbin probability.
-
-        seed, index, share, raw (before the correction) and corrected; reliability: see the experiment.
-        """
-        rows = []
-        for config in self.combinations("specialists"):
-            for member in config.members(self.profile.store("specialists")):
-                found = self.metrics("specialists", member)["dustbin"]
-                rows.append({"seed": member.seed, "index": member.index} | found)
-        return pd.DataFrame(rows)
-
-    def soft_specialists(self) -> pd.DataFrame:
-        """Section 6.1, a row per specialist: softmax, share, index, and what it and the generalist know, in percent."""
-        rows = []
-        for softmax, configs in specialist_plans.soft_specialists(self.profile).items():
-            for config in configs:
-                metrics = self.metrics("specialists", config)
-                before = {f"generalist {key}": value for key, value in metrics["generalist"].items()}
-                row = {"softmax": softmax, "share": config.share, "index": config.index}
-                rows.append(row | {"special_cases": metrics["special_cases"]} | metrics["specialist"] | before)
-        return pd.DataFrame(rows)
-
-    def curves(self) -> pd.DataFrame:
-        """Section 6.1: softmax, share, index, progress (share of the training), cross_entropy and accuracy held out."""
-        rows = []
-        for softmax, configs in specialist_plans.soft_specialists(self.profile).items():
-            for config in configs:
-                history = self.record("specialists", config)["history"]
-                for epoch, each in enumerate(history, 1):
-                    if "special_cross_entropy" in each:
-                        settings = {"softmax": softmax, "share": config.share, "index": config.index}
-                        settings |= {"progress": epoch / len(history), "cross_entropy": each["special_cross_entropy"]}
-                        rows.append(settings | {"accuracy": each["special_accuracy"]})
-        return pd.DataFrame(rows)
-
-    def mixtures(self) -> pd.DataFrame:
-        """Section 7: one row per system and seed.
-
-        system, seed, accuracy, parameters, passes (of pictures through one net in training), serial seconds, and those
-        on as many workers as there are nets (`parallel`).
-        """
-        rows = []
-        for name, configs in specialist_plans.mixtures(self.profile).items():
-            for config in configs:
-                record = self.record("open_questions", config)
-                metrics, seconds, passes = record["metrics"], record["seconds"], record["metrics"]["expert_passes"]
-                if config.start is not None:
-                    start = self.record("generalists", config.start)
-                    seconds += start["seconds"]
-                    passes += start["metrics"]["pictures_seen"]
-                rows.append(
-                    _system(name, config.seed, metrics["accuracy"], metrics["parameters"], passes, seconds, seconds)
-                )
-        for name, configs in (("few specialists", "rivals"), ("specialists", "specialists")):
-            rows += [self._combined(name, config) for config in self.combinations(configs)]
-        for config in self.combinations("specialists"):
-            record = self.record("generalists", config.assignment.generalist)
-            metrics, seconds = record["metrics"], record["seconds"]
-            seen = metrics["pictures_seen"]
-            rows.append(
-                _system(
-                    "generalist", config.first.seed, metrics["accuracy"], metrics["parameters"], seen, seconds, seconds
-                )
-            )
-        return pd.DataFrame(rows)
-
-    def _combined(self, name: str, config: Combination) -> dict:
-        generalist = self.record("generalists", config.assignment.generalist)
-        members = [self.record("specialists", each) for each in config.members(self.profile.store("specialists"))]
-        chosen = _by_kl(self.metrics("specialists", config)["test"], 1)
-        seconds = [member["seconds"] for member in members]
-        return _system(
-            name,
-            config.first.seed,
-            chosen["accuracy"],
-            generalist["metrics"]["parameters"] * (1 + len(members)),
-            generalist["metrics"]["pictures_seen"] + sum(member["metrics"]["pictures_seen"] for member in members),
-            generalist["seconds"] + sum(seconds),
-            generalist["seconds"] + max(seconds),
-        )
-
-    def distilled(self) -> pd.DataFrame:
-        """Section 8, a row per student: name, seed, temperature, accuracies on test and held-out pictures, in percent.
-
-        held_out: NaN where these are trained on; generalist, combined: of the same seed's generalist alone and with
-        specialists, at the students' n.
-        """
-        before = self.headline(n=self.profile.distilled_n).set_index("seed")
-        rows = []
-        for name, configs in specialist_plans.distilled(self.profile).items():
-            for config in configs:
-                metrics = self.metrics("open_questions", config)
-                alone, combined = before.loc[config.seed, ["alone", "accuracy"]]
-                row = {"name": name, "seed": config.seed, "temperature": config.temperature}
-                row |= {"accuracy": metrics["accuracy"], "held_out": metrics.get("held_out_accuracy", float("nan"))}
-                rows.append(row | {"generalist": alone, "combined": combined})
-        return pd.DataFrame(rows)
+def _accuracy(column: str) -> Callable[[SpecialistResults, Claim], Finding]:
+    return lambda runs, claim: Finding(estimate(runs.gains()[column]), "context")
 
 
-def slope(table4: pd.DataFrame) -> Estimate:
-    """Relative change in accuracy per specialist that covers the class, in percent: unweighted fit, one per seed."""
-    return estimate([np.polyfit(each["specialists"], each["relative"], 1)[0] for _, each in table4.groupby("seed")])
-
-
-def paper_slope(fewest: int = 0, most: int = 10) -> float:
-    """The same of the paper's table 4, from and up to so many specialists."""
-    rows = np.array(paper.COVERAGE)[fewest : most + 1]
-    return float(np.polyfit(rows[:, 0], rows[:, 3], 1)[0])
-
-
-def over_fitting(runs: SpecialistRuns) -> Estimate:
-    """Special-class accuracy, full softmax minus dustbin, on the smallest share, in points, per specialist."""
-    return soft_advantage(runs, min(runs.profile.shares))
-
-
-def soft_advantage(runs: SpecialistRuns, share: float, value: str = "special_accuracy") -> Estimate:
-    """What a full softmax with soft targets is better than a dustbin by, in points, one per specialist."""
-    found = runs.soft_specialists()
-    pivot = found[found["share"] == share].pivot(index="index", columns="softmax", values=value)
-    return estimate(pivot["full"] - pivot["dustbin"])
-
-
-def against_mixture(runs: SpecialistRuns, mixture: str = "mixture, continued") -> Estimate:
-    """Accuracy of the generalist and as many nets in all minus that of a mixture, in points, paired by seed."""
-    pivot = runs.mixtures().pivot(index="seed", columns="system", values="accuracy")
-    return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
-
-
-def gain_kept(runs: SpecialistRuns, control: str = "p") -> Estimate:
-    """What students of q have over a control, in percent of the specialists' mean gain over the generalist, per seed.
-
-    control: "p", students of the generalist's own distribution, or "generalist".
-    """
-    found = runs.distilled()
-    found = found[found["name"].isin(["q", "p"])]
-    pivot = found.pivot(index="seed", columns="name", values="accuracy")
-    before = found.groupby("seed")[["generalist", "combined"]].first()
-    gain = (before["combined"] - before["generalist"]).mean()
-    return estimate(100 * (pivot["q"] - pivot.join(before)[control]) / gain)
-
-
-def claims(runs: SpecialistRuns) -> Claims:
-    """What the claims of sections 5 to 8 came out as, from the records."""
-    find = partial(partial, runs=runs)
-    columns = {
-        "baseline": {"accuracy": "alone", "conditional": "alone, conditional"},
-        "combined": {"accuracy": "accuracy", "conditional": "conditional"},
-    }
-    section5 = {
-        f"specialists.{system}.{value}": find(_accuracy, column=columns[system][value], theirs=theirs)
-        for system, figures in paper.SPECIALISTS.items()
-        for value, theirs in figures.items()
-    }
-    section5 |= {"specialists.relative_gain": find(_relative_gain), "specialists.more_is_better": find(_slope)}
-    open_questions = {
-        "open.soft_specialists": find(_soft_specialists),
-        "open.moe": find(_mixture),
-        "open.distil_back": find(_distilled_back),
-    }
-    return Claims(runs.profile.dataset, {"04": section5, "06": open_questions})
-
-
-def table(profile: SpecialistProfile, notebook: str | None = None) -> pd.DataFrame:
-    """`claims` as rows, all or those of one notebook ("04").  Columns: `rows.COLUMNS`."""
-    return claims(SpecialistRuns(profile)).table(notebook)
-
-
-def _accuracy(runs: SpecialistRuns, column: str, theirs: float) -> Finding:
-    return Finding(theirs, estimate(runs.headline()[column]), "context")
-
-
-def _relative_gain(runs: SpecialistRuns) -> Finding:
-    gain = estimate(runs.headline()["relative gain"])
+def _relative_gain(runs: SpecialistResults, claim: Claim) -> Finding:
+    gain = estimate(runs.gains()["relative gain"])
     # Some gain for "partly"; 2 % relative, the target set before the measurement, for "reproduced".
-    return Finding(paper.SPECIALISTS_RELATIVE_GAIN, gain, above(gain, 0, 2))
+    return Finding(gain, above(gain, 0, 2))
 
 
-def _slope(runs: SpecialistRuns) -> Finding:
+def _slope(runs: SpecialistResults, claim: Claim) -> Finding:
     steeper = slope(runs.table4())
-    return Finding(paper.SPECIALISTS_SLOPE, steeper, above(steeper, 0, 0))
+    return Finding(steeper, above(steeper, 0, 0))
 
 
 # The paper expects the first and hopes for the last, half of which is "partly"; of the second it only says that
 # specialists are easier to train in parallel.
 
 
-def _soft_specialists(runs: SpecialistRuns) -> Finding:
+def _soft_specialists(runs: SpecialistResults, claim: Claim) -> Finding:
     found = over_fitting(runs)
-    return Finding("", found, above(found, 0, 0))
+    return Finding(found, above(found, 0, 0))
 
 
-def _mixture(runs: SpecialistRuns) -> Finding:
+def _mixture(runs: SpecialistResults, claim: Claim) -> Finding:
     found = against_mixture(runs)
-    return Finding("", found, above(found, 0, 0))
+    return Finding(found, above(found, 0, 0))
 
 
-def _distilled_back(runs: SpecialistRuns) -> Finding:
+def _distilled_back(runs: SpecialistResults, claim: Claim) -> Finding:
     found = gain_kept(runs)
-    return Finding("", found, above(found, 0, 50))
+    return Finding(found, above(found, 0, 50))
 
 
-def _by_kl(evaluated: dict, n: int) -> dict:
-    """The KL solution's row of a combination's evaluation."""
-    (chosen,) = [each for each in evaluated["combined"] if each["n"] == n and each["by"] == "kl"]
-    return chosen
+TABLE_3 = tuple(
+    Claim(
+        f"specialists.{system}.{value}",
+        "04",
+        "context",
+        ("specialists",),
+        f"{shown}: {VALUES[value]}",
+        "percent",
+        paper.SPECIALISTS[system][value],
+        _accuracy(column),
+    )
+    for system, (shown, columns) in SYSTEMS.items()
+    for value, column in columns.items()
+)
 
-
-def _gain(combined: dict) -> Estimate:
-    covered = pd.DataFrame(combined["covered"])
-    return changed(*(int(covered[name].sum()) for name in ("fixed", "broken", "cases")))
-
-
-def _system(
-    name: str, seed: int, accuracy: float, parameters: int, passes: int, serial: float, parallel: float
-) -> dict:
-    return {
-        "system": name,
-        "seed": seed,
-        "accuracy": accuracy,
-        "parameters": parameters,
-        "passes": passes,
-        "serial": serial,
-        "parallel": parallel,
-    }
+# fmt: off
+# id, notebook, kind, questions of the plan,
+#     text,
+#     unit, the paper's figure, what finds ours, target
+CLAIMS = (
+    *TABLE_3,
+    Claim("specialists.relative_gain", "04", "effect", ("specialists",),
+          "specialists: relative change in accuracy",
+          "percent", paper.SPECIALISTS_RELATIVE_GAIN, _relative_gain),
+    Claim("specialists.more_is_better", "04", "effect", ("specialists",),
+          "specialists: relative change per specialist that covers the class",
+          "percent", paper.SPECIALISTS_SLOPE, _slope),
+    Claim("open.soft_specialists", "06", "beyond", ("softmax: dustbin", "softmax: full"),
+          "smallest share of special pictures, accuracy on them: full softmax minus dustbin",
+          "points", "", _soft_specialists),
+    Claim("open.moe", "06", "beyond", ("few specialists", "mixture, continued"),
+          "accuracy: generalist and specialists minus a mixture of experts",
+          "points", "", _mixture),
+    Claim("open.distil_back", "06", "beyond", ("specialists", "q", "p"),
+          "distilled back into one net: share of the specialists' gain kept",
+          "percent", "", _distilled_back),
+)
+# fmt: on

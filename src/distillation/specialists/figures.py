@@ -9,9 +9,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distillation.core import paper
 from distillation.core.figures import COLOURS, MARKERS, PAPER, legend_above, summarise
 from distillation.core.statistics import estimate
+from distillation.specialists import paper
 from distillation.specialists.examples import PictureExamples
 
 METHOD_NAMES = {

@@ -3,19 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distillation.core.data import Pictures
-from distillation.core.models import residual_net
-from distillation.core.store import Store
+from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
-from distillation.specialists.data import cifar100, glyphs
+from distillation.specialists.convnets import residual_net
+from distillation.specialists.data import Pictures, cifar100, glyphs
 
-# Raise this number whenever the code would give other results: records of other recipes are never shown.
-RECIPE = 1
 HELD_OUT = 10  # one training picture in so many is held out for every choice
 
 
@@ -33,11 +31,13 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Generalist:
+class Generalist(Configuration):
     """A residual net trained on the hard labels of all classes.
 
     optimisation.jitter: pixels by which pictures are shifted; mirror: half of them are mirrored, too.
     """
+
+    experiment: ClassVar[str] = "generalists"
 
     data: Data = Data()
     widths: tuple[int, ...] = (64, 128, 256)
@@ -46,6 +46,34 @@ class Generalist:
     mirror: bool = True
     seed: int = 0
     threads: int = 1
+
+    def run(self, store: Store) -> dict:
+        """Train and evaluate a generalist; return {"metrics": {...}, "history": [...]}.
+
+        Metrics: accuracy (test), held_out_accuracy and fit_accuracy in percent, parameters and pictures_seen.  Weights,
+        and the logits of the fitted, held-out and test pictures, are written beside the record.
+        """
+        split = load(self.data)
+        torch.manual_seed(self.seed)
+        model = build(self, split)
+        labels = split.pictures.train_labels.to(device())
+        history = train(
+            model,
+            training_batches(self.data, self.optimisation.jitter, self.mirror),
+            lambda logits, index: F.cross_entropy(logits, labels[index]),
+            self.optimisation,
+            weight_decay=self.weight_decay,
+            order=lambda: split.fit[torch.randperm(len(split.fit))],
+            checkpoint=store.checkpoint(self),
+        )
+        logits = logits_on(model, split)
+        store.write_tensors(self, weights(model) | logits)
+        metrics = accuracies(logits, split) | {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "cases": len(split.fit),
+            "pictures_seen": len(history) * len(split.fit),
+        }
+        return {"metrics": metrics, "history": history}
 
 
 @dataclass(frozen=True)
@@ -149,35 +177,6 @@ def first_classes(pictures: Pictures, number: int) -> Pictures:
         superclasses=tuple(pictures.superclasses[c] for c in kept),
         superclass_names=pictures.superclass_names,
     )
-
-
-def run(config: Generalist, store: Store) -> dict:
-    """Train and evaluate a generalist; return {"metrics": {...}, "history": [...]}.
-
-    Metrics: accuracy (test), held_out_accuracy and fit_accuracy in percent, parameters and pictures_seen.  Weights, and
-    the logits of the fitted, held-out and test pictures, are written beside the record.
-    """
-    split = load(config.data)
-    torch.manual_seed(config.seed)
-    model = build(config, split)
-    labels = split.pictures.train_labels.to(device())
-    history = train(
-        model,
-        training_batches(config.data, config.optimisation.jitter, config.mirror),
-        lambda logits, index: F.cross_entropy(logits, labels[index]),
-        config.optimisation,
-        weight_decay=config.weight_decay,
-        order=lambda: split.fit[torch.randperm(len(split.fit))],
-        checkpoint=store.checkpoint(config),
-    )
-    logits = logits_on(model, split)
-    store.write_tensors(config, weights(model) | logits)
-    metrics = accuracies(logits, split) | {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "cases": len(split.fit),
-        "pictures_seen": len(history) * len(split.fit),
-    }
-    return {"metrics": metrics, "history": history}
 
 
 def build(config: Generalist, split: Split) -> nn.Sequential:

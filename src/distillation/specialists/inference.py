@@ -1,141 +1,13 @@
-"""Section 5: specialists for classes that a generalist confuses, and one distribution from all of them."""
+"""Section 5.4: one distribution from a generalist and its active specialists."""
 
-import math
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from sklearn.cluster import KMeans, MiniBatchKMeans
 from torch import Tensor
 
+from distillation.specialists.assignment import check_known, membership
+
 SMALLEST = 1e-300  # a smaller probability of the generalist's is a zero: dividing by it would overflow
-
-
-def covariance(probabilities: Tensor) -> Tensor:
-    """Covariance of the generalist's predictions (section 5.3): (cases, classes) -> (classes, classes) float64.
-
-    No true labels are needed.  Raises ValueError for fewer than two cases, NaN or infinity, negative values, and rows
-    that do not sum to one.
-    """
-    if len(probabilities) < 2:
-        raise ValueError(f"A covariance needs the predictions of at least two cases, not of {len(probabilities)}.")
-    if not torch.isfinite(probabilities).all():
-        raise ValueError("The generalist's predictions hold NaN or infinity; look at its logits.")
-    sums = probabilities.double().sum(-1)
-    if (probabilities < 0).any() or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-        raise ValueError("The generalist's predictions are not distributions over the classes; pass probabilities.")
-    return torch.cov(probabilities.double().T)
-
-
-def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """How often each two classes were taken for each other, either way round: (classes, classes) float64.
-
-    predicted, labels: (cases,) class indices.  Raises ValueError for indices outside the classes.
-    """
-    _check_labels(predicted, classes)
-    _check_labels(labels, classes)
-    counts = torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes).double()
-    return (counts + counts.T).fill_diagonal_(0)
-
-
-def columns(matrix: Tensor) -> Tensor:
-    """What is clustered, (classes, classes) float64, one row per class: the matrix's columns, scaled to unit length.
-
-    The diagonal is set to 0 first: a class's variance says nothing of its neighbours.  A column of zeros stays zero.
-    """
-    points = matrix.double().T.clone().fill_diagonal_(0)
-    length = points.norm(dim=1, keepdim=True)
-    return torch.where(length > 0, points / length, 0.0)
-
-
-def cluster(points: Tensor, number: int, seed: int, *, online: bool = False) -> Tensor:
-    """K-means (section 5.3): the cluster of each class, (classes,) int64, numbered in the order of first members.
-
-    points: (classes, dimensions), see `columns`.  online: the mini-batch variant.  Raises ValueError unless
-    2 <= number <= classes, and where fewer clusters than that hold a class.
-    """
-    if not 2 <= number <= len(points):
-        raise ValueError(f"{len(points)} classes cannot form {number} clusters: choose from 2 to {len(points)}.")
-    method = MiniBatchKMeans if online else KMeans
-    found = method(number, n_init=10, random_state=seed).fit_predict(points.numpy()).tolist()
-    names = {name: position for position, name in enumerate(dict.fromkeys(found))}
-    if len(names) < number:
-        raise ValueError(f"K-means filled {len(names)} of {number} clusters: ask for at most {len(names)}.")
-    return torch.tensor([names[name] for name in found])
-
-
-def subsets(points: Tensor, clusters: Tensor, size: int) -> list[tuple[int, ...]]:
-    """For each cluster the `size` classes nearest its centroid, the mean of its members' points; each sorted.
-
-    Subsets may overlap and a class may be in none (section 5.3, table 4).  points: (classes, dimensions).  clusters:
-    (classes,) from `cluster`, or any other partition, such as the superclasses; the subsets are in the order of its
-    numbers.  Raises ValueError unless 1 <= size < classes, and for another number of classes in clusters.
-    """
-    _check_size(size, len(points))
-    if clusters.shape != (len(points),):
-        raise ValueError(f"There are {len(points)} points but clusters of shape {tuple(clusters.shape)}.")
-    centroids = torch.stack([points[clusters == name].mean(0) for name in clusters.unique()])
-    distances = torch.cdist(centroids, points, compute_mode="donot_use_mm_for_euclid_dist")
-    nearest = distances.argsort(dim=1, stable=True)[:, :size]
-    return [tuple(row) for row in nearest.sort(dim=1).values.tolist()]
-
-
-def random_subsets(classes: int, number: int, size: int, seed: int) -> list[tuple[int, ...]]:
-    """The control for `subsets`: so many subsets of random classes, each sorted, drawn independently."""
-    _check_size(size, classes)
-    generator = torch.Generator().manual_seed(seed)
-    drawn = [torch.randperm(classes, generator=generator)[:size] for _ in range(number)]
-    return [tuple(sorted(subset.tolist())) for subset in drawn]
-
-
-def check_subset(classes: Sequence[int], number: int) -> None:
-    """Raise ValueError unless these are some but not all of `number` classes, each once."""
-    if len(classes) == 0:
-        raise ValueError("A specialist needs at least one class; its subset is empty.")
-    _check_known(classes, number)
-    if len(classes) == number:
-        raise ValueError(f"The subset holds all {number} classes and leaves none for the dustbin; train a generalist.")
-
-
-def dustbin_labels(labels: Tensor, subset: Sequence[int], classes: int) -> Tensor:
-    """Labels in the specialist's softmax (section 5.2): the position in the subset, or len(subset) for the dustbin.
-
-    labels: (cases,) class indices.  Raises ValueError for a subset that `check_subset` refuses, and for labels outside
-    the classes.
-    """
-    check_subset(subset, classes)
-    _check_labels(labels, classes)
-    positions = torch.full((classes,), len(subset))
-    positions[list(subset)] = torch.arange(len(subset))
-    return positions[labels]
-
-
-def dustbin_shift(share: float, sampled: float = 0.5) -> float:
-    """What raises the dustbin's logit after training on too many special cases (section 5.2), in nats.
-
-    share: the special classes' share of all cases; sampled: their share of the training batches, the other cases being
-    a fair sample of the rest.  By Bayes' theorem the trained odds of the dustbin are
-        p(x | rest) / p(x | special) * (1 - sampled) / sampled, and the true ones
-        p(x | rest) / p(x | special) * (1 - share) / share: their ratio's logarithm is the shift.
-    Raises ValueError unless both lie between 0 and 1.
-    """
-    for name, value in (("share", share), ("sampled", sampled)):
-        if not 0 < value < 1:
-            raise ValueError(f"The special classes' {name} must lie between 0 and 1, not be {value}.")
-    return math.log((1 - share) / share) + math.log(sampled / (1 - sampled))
-
-
-def corrected(logits: Tensor, share: float) -> Tensor:
-    """The specialist's log-probabilities, (cases, special + 1) float64, after raising the last logit, the dustbin's.
-
-    share: see `dustbin_shift`; half of each training batch was special.  Raises ValueError for NaN or infinite logits.
-    """
-    if not torch.isfinite(logits).all():
-        raise ValueError("The logits hold NaN or infinity; a specialist has diverged. Lower its learning rate.")
-    raised = logits.double().clone()
-    raised[:, -1] += dustbin_shift(share)
-    return raised.log_softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -158,7 +30,7 @@ def active(generalist: Tensor, subsets: list[tuple[int, ...]], n: int = 1) -> Te
     classes = generalist.shape[1]
     if not 1 <= n <= classes:
         raise ValueError(f"The generalist has {classes} classes; n must lie between 1 and that, not be {n}.")
-    return _membership(subsets, classes)[:, generalist.topk(n, dim=1).indices].any(-1).T
+    return membership(subsets, classes)[:, generalist.topk(n, dim=1).indices].any(-1).T
 
 
 @dataclass(frozen=True)
@@ -194,7 +66,7 @@ def evidence(generalist: Tensor, answers: list[Answer], active: Tensor) -> Evide
         direct[:, list(answer.subset)] += p[:, :-1]
         dustbin[:, number] = p[:, -1]
         constant += torch.xlogy(p, p).sum(-1)
-    outside = (~_membership([answer.subset for answer in answers], direct.shape[1])).double()
+    outside = (~membership([answer.subset for answer in answers], direct.shape[1])).double()
     if (dustbin[:, outside.sum(1) == 0] > 0).any():
         raise ValueError("A specialist of all classes gives its dustbin a probability, which no class could have.")
     return Evidence(direct, dustbin, outside, 1.0 + active.double().sum(1, keepdim=True), constant)
@@ -330,7 +202,7 @@ def added_log_probabilities(generalist: Tensor, answers: list[Answer], active: T
     log_g = generalist.double().log_softmax(-1)
     total = log_g.clone()
     for number, answer in enumerate(answers):
-        inside = _membership([answer.subset], log_g.shape[1])[0]
+        inside = membership([answer.subset], log_g.shape[1])[0]
         log_p = answer.log_probabilities.double().log_softmax(-1)
         full = log_p[:, -1:] + log_g - log_g[:, ~inside].logsumexp(1, keepdim=True)
         full[:, list(answer.subset)] = log_p[:, :-1]
@@ -338,14 +210,6 @@ def added_log_probabilities(generalist: Tensor, answers: list[Answer], active: T
     if total.isneginf().all(1).any():
         raise ValueError("The models together exclude every class of a case; pass log-probabilities without -inf.")
     return total.softmax(-1)
-
-
-def _membership(subsets: Sequence[Sequence[int]], classes: int) -> Tensor:
-    """Which classes each subset holds, (subsets, classes) bool."""
-    held = torch.zeros(len(subsets), classes, dtype=torch.bool)
-    for row, subset in zip(held, subsets, strict=True):
-        row[list(subset)] = True
-    return held
 
 
 def _select(given: Evidence, cases: Tensor) -> Evidence:
@@ -361,7 +225,7 @@ def _check_fit(generalist: Tensor, answers: list[Answer], active: Tensor) -> Non
     if generalist.isnan().any():
         raise ValueError("The generalist's log-probabilities hold NaN; look at its logits.")
     for number, answer in enumerate(answers):
-        _check_known(answer.subset, classes)
+        check_known(answer.subset, classes)
         if answer.log_probabilities.shape != (cases, len(answer.subset) + 1):
             raise ValueError(
                 f"Specialist {number} answers {tuple(answer.log_probabilities.shape)}, not {cases} cases by "
@@ -369,20 +233,3 @@ def _check_fit(generalist: Tensor, answers: list[Answer], active: Tensor) -> Non
             )
         if answer.log_probabilities.isnan().any():
             raise ValueError(f"The log-probabilities of specialist {number} hold NaN; look at its logits.")
-
-
-def _check_known(classes: Sequence[int], number: int) -> None:
-    if unknown := [each for each in classes if not 0 <= each < number]:
-        raise ValueError(f"The subset names classes {unknown}, but there are {number}, counted from 0.")
-    if repeated := [each for each, count in Counter(classes).items() if count > 1]:
-        raise ValueError(f"The subset names classes {repeated} more than once; name each once.")
-
-
-def _check_labels(labels: Tensor, classes: int) -> None:
-    if ((labels < 0) | (labels >= classes)).any():
-        raise ValueError(f"The labels lie from {labels.min()} to {labels.max()}, but there are {classes} classes.")
-
-
-def _check_size(size: int, classes: int) -> None:
-    if not 1 <= size < classes:
-        raise ValueError(f"A subset of {classes} classes must hold from 1 to {classes - 1} of them, not {size}.")

@@ -3,15 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from distillation.core.store import Store
-from distillation.specialists import inference as specialists
+from distillation.core.store import Configuration, Store
+from distillation.specialists import inference
+from distillation.specialists.assignment import random_subsets
 from distillation.specialists.inference import Answer
 
-RECIPE = 1
 SCALE = 3.0  # standard deviation of the drawn logits
 CLOSE = 1e-6  # nats above the optimum, averaged over the images treated at once, at which gradient descent stops
 LEARNING_RATE = 0.3  # Adam's; of 0.01, 0.03, 0.1, 0.3 and 1 it needs the fewest steps
@@ -20,11 +21,14 @@ IMAGES_TIMED = 20  # one by one
 
 
 @dataclass(frozen=True)
-class InferenceTime:
+class InferenceTime(Configuration):
     """So many images, a generalist, and specialists for random overlapping subsets of `size` classes.
 
-    n: see `specialists.active`.
+    n: see `inference.active`.
     """
+
+    experiment: ClassVar[str] = "inference_time"
+    has_tensors: ClassVar[bool] = False
 
     images: int = 10_000
     classes: int = 100
@@ -34,49 +38,52 @@ class InferenceTime:
     seed: int = 0
     threads: int = 1
 
+    def run(self, store: Store) -> dict:
+        """Seconds for all images and the objective's excess over the optimum (mean and largest), by three methods.
 
-def run(config: InferenceTime, store: Store) -> dict:
-    """Seconds for all images and the objective's excess over the optimum (mean and largest), by three methods.
+        Gradient descent stops CLOSE to the optimum, which it is told, or after MOST_STEPS.  Image by image it is timed
+        on the first IMAGES_TIMED and multiplied up.
+        """
+        generalist, answers, active = drawn(self)
+        inference.combine(*first(20, generalist, answers, active))  # warms up
+        seconds, q = timed(lambda: inference.combine(generalist, answers, active))
+        best = inference.combine(generalist, answers, active, tolerance=1e-12)
+        optimum = inference.objective(best, generalist, answers, active)
 
-    Gradient descent stops CLOSE to the optimum, which it is told, or after MOST_STEPS.  Image by image it is timed on
-    the first IMAGES_TIMED and multiplied up.
-    """
-    generalist, answers, active = drawn(config)
-    specialists.combine(*first(20, generalist, answers, active))  # warms up
-    seconds, q = timed(lambda: specialists.combine(generalist, answers, active))
-    best = specialists.combine(generalist, answers, active, tolerance=1e-12)
-    optimum = specialists.objective(best, generalist, answers, active)
+        def excess(found: Tensor) -> dict:
+            of = first(len(found), generalist, answers, active)
+            above = inference.objective(found, *of) - optimum[: len(found)]
+            return {"excess": above.mean().item(), "largest_excess": above.max().item()}
 
-    def excess(found: Tensor) -> dict:
-        of = first(len(found), generalist, answers, active)
-        above = specialists.objective(found, *of) - optimum[: len(found)]
-        return {"excess": above.mean().item(), "largest_excess": above.max().item()}
-
-    methods = [{"method": "expectation-maximisation", "seconds": seconds} | excess(q)]
-    seconds, q = timed(lambda: descended(generalist, answers, active, optimum))
-    methods.append({"method": "gradient descent, batched", "seconds": seconds} | excess(q))
-    few = min(IMAGES_TIMED, config.images)
-    seconds, q = timed(lambda: one_by_one(*first(few, generalist, answers, active), optimum))
-    one = {"method": "gradient descent, image by image", "seconds": seconds * config.images / few, "images_timed": few}
-    methods.append(one | excess(q))
-    metrics = {
-        "methods": methods,
-        "active_mean": active.sum(1).double().mean().item(),
-        "iterations": iterations(generalist, answers, active),
-    }
-    return {"metrics": metrics, "history": []}
+        methods = [{"method": "expectation-maximisation", "seconds": seconds} | excess(q)]
+        seconds, q = timed(lambda: descended(generalist, answers, active, optimum))
+        methods.append({"method": "gradient descent, batched", "seconds": seconds} | excess(q))
+        few = min(IMAGES_TIMED, self.images)
+        seconds, q = timed(lambda: one_by_one(*first(few, generalist, answers, active), optimum))
+        one = {
+            "method": "gradient descent, image by image",
+            "seconds": seconds * self.images / few,
+            "images_timed": few,
+        }
+        methods.append(one | excess(q))
+        metrics = {
+            "methods": methods,
+            "active_mean": active.sum(1).double().mean().item(),
+            "iterations": iterations(generalist, answers, active),
+        }
+        return {"metrics": metrics, "history": []}
 
 
 def drawn(config: InferenceTime) -> tuple[Tensor, list[Answer], Tensor]:
-    """Random models: the arguments of `specialists.combine`."""
+    """Random models: the arguments of `inference.combine`."""
     random = torch.Generator().manual_seed(config.seed)
     generalist = SCALE * torch.randn(config.images, config.classes, generator=random)
-    subsets = specialists.random_subsets(config.classes, config.specialists, config.size, config.seed)
+    subsets = random_subsets(config.classes, config.specialists, config.size, config.seed)
     answers = []
     for subset in subsets:
         logits = SCALE * torch.randn(config.images, config.size + 1, generator=random)
         answers.append(Answer(subset, logits.log_softmax(-1)))
-    return generalist.log_softmax(-1), answers, specialists.active(generalist, subsets, config.n)
+    return generalist.log_softmax(-1), answers, inference.active(generalist, subsets, config.n)
 
 
 def first(images: int, generalist: Tensor, answers: list[Answer], active: Tensor, start: int = 0) -> tuple:
@@ -96,7 +103,7 @@ def timed(method: Callable[[], Tensor]) -> tuple[float, Tensor]:
 def descended(generalist: Tensor, answers: list[Answer], active: Tensor, optimum: Tensor) -> Tensor:
     """Gradient descent on these images at once, until they are close on average."""
     until = optimum.mean().item() + CLOSE
-    return specialists.by_gradient_descent(
+    return inference.by_gradient_descent(
         generalist, answers, active, steps=MOST_STEPS, learning_rate=LEARNING_RATE, until=until
     )
 
@@ -108,11 +115,11 @@ def one_by_one(generalist: Tensor, answers: list[Answer], active: Tensor, optimu
 
 
 def iterations(generalist: Tensor, answers: list[Answer], active: Tensor, tolerance: float = 1e-9) -> int:
-    """How many iterations the slowest image takes in `specialists.combine`."""
-    given = specialists.evidence(generalist, answers, active)
+    """How many iterations the slowest image takes in `inference.combine`."""
+    given = inference.evidence(generalist, answers, active)
     q = generalist.double().softmax(-1)
     count, excess = 0, torch.tensor(torch.inf)
     while excess.max() > tolerance:
-        q, excess = specialists.improved(q, given)
+        q, excess = inference.improved(q, given)
         count += 1
     return count

@@ -1,54 +1,33 @@
-"""Section 5: which specialist gets which classes, the specialists, and what they add to the generalist."""
+"""Sections 5.2 and 6.1: specialists, with a dustbin for all other classes or with a full softmax."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
-from distillation.core.models import MergedDustbin
-from distillation.core.store import Store
-from distillation.core.sweep import sweep
+from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.specialists import generalists
-from distillation.specialists import inference as specialists
-from distillation.specialists.generalists import Generalist, Split, load, logits_on, percent_right, training_batches
-from distillation.specialists.inference import Answer
+from distillation.specialists.assignment import Assignment, check_labels, check_subset, subsets_of
+from distillation.specialists.convnets import MergedDustbin
+from distillation.specialists.generalists import Split, load, logits_on, percent_right, training_batches
 
-# Raise this number whenever the code would give other results: records of other recipes are never shown.
-RECIPE = 1
-METHODS = ("covariance", "covariance on-line", "confusion", "superclasses", "random")
-MOST_SHOWN = 100  # classes, up to which an assignment's record holds the matrix of correlations
 EVALUATIONS = 15  # of a specialist during its training, at most
-COMBINED_BY = ("kl", "own answer", "added log-probabilities")
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """Which classes each of the specialists takes: the `size` nearest to the centroid of one of `number` clusters.
-
-    method: what is clustered (`METHODS`): columns of the covariance of the generalist's predictions on its training
-    pictures (section 5.3; "on-line": by mini-batch k-means), columns of its confusion matrix there, the data set's own
-    superclasses (as many specialists as there are), or nothing: random subsets.
-    """
-
-    generalist: Generalist
-    method: str = "covariance"
-    number: int = 20
-    size: int = 10
-    seed: int = 0
-    threads: int = 1
-
-
-@dataclass(frozen=True)
-class Specialist:
+class Specialist(Configuration):
     """A net that starts as the generalist and learns to tell the classes of one subset apart (section 5.2).
 
     softmax: "dustbin" (the subset and one class for all others, hard targets) or "full" (section 6.1: all classes, the
     generalist's soft targets for pictures of other classes).  share: of the subset's training pictures.
     """
+
+    experiment: ClassVar[str] = "specialists"
 
     assignment: Assignment
     index: int = 0
@@ -59,138 +38,61 @@ class Specialist:
     seed: int = 0
     threads: int = 1
 
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """The assignment, which tells its classes, and the generalist, whose weights it starts from."""
+        return [self.assignment, self.assignment.generalist]
 
-@dataclass(frozen=True)
-class Combination:
-    """A generalist with all specialists of an assignment, which are like `first` but for their index."""
+    def run(self, store: Store) -> dict:
+        """Train and evaluate a specialist; return {"metrics": {...}, "history": [...]}.
 
-    first: Specialist
-    threads: int = 1
+        Metrics: what the generalist and the specialist know of its classes (`on_classes`), and how well the dustbin is
+        calibrated.  Weights, and the logits of the held-out and test pictures, are written beside the record.
+        """
+        generalist, split = self.assignment.generalist, load(self.assignment.generalist.data)
+        subset = subsets_of(self.assignment, store)[self.index]
+        check_subset(subset, split.classes)
+        # Specialists of one combination differ in their random numbers: two of them may have the same subset.
+        torch.manual_seed(1000 * self.seed + self.index)
+        model = build(self, subset, store)
+        special, rest = special_and_rest(self, subset, split)
+        watch = Watch(self, subset, split)
+        history = train(
+            model,
+            training_batches(generalist.data, self.optimisation.jitter, generalist.mirror),
+            loss_of(self, subset, split, store),
+            self.optimisation,
+            weight_decay=self.weight_decay,
+            order=lambda: half_and_half(special, rest),
+            after_epoch=watch,
+        )
+        logits = logits_on(model, split, ("held_out", "test"))
+        store.write_tensors(self, generalists.weights(model) | logits)
+        seen = store.tensors(generalist)
+        metrics = {
+            "subset": list(subset),
+            "special_cases": len(special),
+            "pictures_seen": len(history) * 2 * len(special),
+            "generalist": on_classes(seen["test"], subset, split.pictures.test_labels, "full"),
+        }
+        scores = logits["test"]
+        if self.softmax == "dustbin":
+            scores = corrected(scores, special_share(subset, split))
+            metrics["dustbin"] = dustbin_calibration(logits["held_out"], subset, split)
+        metrics["specialist"] = on_classes(scores, subset, split.pictures.test_labels, self.softmax)
+        return {"metrics": metrics, "history": history}
 
-    @property
-    def assignment(self) -> Assignment:
-        """That of the specialists."""
-        return self.first.assignment
-
-    def members(self, store: Store) -> list[Specialist]:
-        """The specialists, one per subset of the finished assignment."""
-        return [replace(self.first, index=index) for index in range(len(subsets_of(self.assignment, store)))]
-
-
-Config = Assignment | Specialist | Combination
-
-
-def run(config: Config, store: Store) -> dict:
-    """Assign classes, train a specialist, or evaluate a combination: {"metrics": {...}, "history": [...]}."""
-    if isinstance(config, Assignment):
-        return _assign(config, store)
-    return _specialise(config, store) if isinstance(config, Specialist) else _evaluate(config, store)
-
-
-def run_all(combinations: list[Combination], store: Store, *, name: str) -> list[dict]:
-    """Sweep combinations with all that they are made of: generalists, assignments and specialists."""
-    missing = [config for config in combinations if not store.has(config)]
-    prepare([config.assignment for config in missing], store, name=name)
-    members = [member for config in missing for member in config.members(store)]
-    sweep(run, members, store, name=f"{name}: specialists", needs_tensors=True)
-    return sweep(run, combinations, store, name=name)
-
-
-def prepare(assignments: list[Assignment], store: Store, *, name: str) -> None:
-    """Sweep the generalists and assignments that specialists start from."""
-    nets = [assignment.generalist for assignment in assignments]
-    sweep(generalists.run, nets, generalist_store(store), name=f"{name}: generalists", needs_tensors=True)
-    sweep(run, assignments, store, name=f"{name}: assignments")
-
-
-def generalist_store(store: Store) -> Store:
-    """The generalists' store, beside this experiment's."""
-    return Store(store.folder.parent / "generalists", generalists.RECIPE)
-
-
-def specialist_store(store: Store) -> Store:
-    """This experiment's store, beside another's."""
-    return Store(store.folder.parent / "specialists", RECIPE)
-
-
-def subsets_of(assignment: Assignment, store: Store) -> list[tuple[int, ...]]:
-    """The subsets of a finished assignment."""
-    return [tuple(subset) for subset in store.read(assignment)["metrics"]["subsets"]]
-
-
-def _assign(config: Assignment, store: Store) -> dict:
-    split = load(config.generalist.data)
-    logits = generalist_store(store).tensors(config.generalist)["fit"]
-    superclasses = torch.tensor(split.pictures.superclasses)
-    covariance = specialists.covariance(logits.double().softmax(1))
-    points = specialists.columns(covariance)
-    if config.method not in METHODS:
-        raise ValueError(f"Unknown way to assign classes {config.method!r}: choose from {', '.join(METHODS)}.")
-    if config.method == "random":
-        drawn = specialists.random_subsets(split.classes, config.number, config.size, config.seed)
-        return {"metrics": {"subsets": drawn}, "history": []}
-    if config.method == "confusion":
-        points = specialists.columns(specialists.confusion(logits.argmax(1), split.fit_labels, split.classes))
-    if config.method == "superclasses":
-        clusters = superclasses.unique(return_inverse=True)[1]
-    else:
-        clusters = specialists.cluster(points, config.number, config.seed, online="on-line" in config.method)
-    metrics = {
-        "subsets": specialists.subsets(points, clusters, config.size),
-        "clusters": clusters.tolist(),
-        "rand_index": float(adjusted_rand_score(superclasses, clusters)),
-        "class_names": list(split.pictures.class_names),
-    }
-    if config.method == "covariance" and split.classes <= MOST_SHOWN:
-        spread = covariance.diagonal().sqrt()
-        metrics["correlation"] = [
-            [round(v, 3) for v in row] for row in (covariance / spread / spread[:, None]).tolist()
-        ]
-    return {"metrics": metrics, "history": []}
-
-
-def _specialise(config: Specialist, store: Store) -> dict:
-    generalist, split = config.assignment.generalist, load(config.assignment.generalist.data)
-    subset = subsets_of(config.assignment, store)[config.index]
-    specialists.check_subset(subset, split.classes)
-    # Specialists of one combination differ in their random numbers: two of them may have the same subset.
-    torch.manual_seed(1000 * config.seed + config.index)
-    model = build(config, subset, store)
-    special, rest = special_and_rest(config, subset, split)
-    watch = Watch(config, subset, split)
-    history = train(
-        model,
-        training_batches(generalist.data, config.optimisation.jitter, generalist.mirror),
-        loss_of(config, subset, split, store),
-        config.optimisation,
-        weight_decay=config.weight_decay,
-        order=lambda: half_and_half(special, rest),
-        after_epoch=watch,
-    )
-    logits = logits_on(model, split, ("held_out", "test"))
-    store.write_tensors(config, generalists.weights(model) | logits)
-    seen = generalist_store(store).tensors(generalist)
-    metrics = {
-        "subset": list(subset),
-        "special_cases": len(special),
-        "pictures_seen": len(history) * 2 * len(special),
-        "generalist": on_classes(seen["test"], subset, split.pictures.test_labels, "full"),
-    }
-    scores = logits["test"]
-    if config.softmax == "dustbin":
-        scores = specialists.corrected(scores, special_share(subset, split))
-        metrics["dustbin"] = dustbin_calibration(logits["held_out"], subset, split)
-    metrics["specialist"] = on_classes(scores, subset, split.pictures.test_labels, config.softmax)
-    return {"metrics": metrics, "history": history}
+    def main_figure(self, metrics: dict) -> float:
+        """Accuracy among its own classes."""
+        return metrics["specialist"]["special_accuracy"]
 
 
 def build(config: Specialist, subset: tuple[int, ...], store: Store) -> nn.Module:
     """The specialist before training: the generalist, which for a dustbin merges the other classes' probabilities."""
     generalist = config.assignment.generalist
-    model = generalists.restore(generalist, generalist_store(store))
+    model = generalists.restore(generalist, store)
     if config.softmax == "dustbin":
         share = special_share(subset, load(generalist.data))
-        model[-1] = MergedDustbin(model[-1], subset, specialists.dustbin_shift(share))
+        model[-1] = MergedDustbin(model[-1], subset, dustbin_shift(share))
     return model
 
 
@@ -226,12 +128,12 @@ def loss_of(
     """The loss over (logits, training indices) of a specialist.  Raises ValueError for an unknown softmax."""
     labels = split.pictures.train_labels
     if config.softmax == "dustbin":
-        targets = specialists.dustbin_labels(labels, subset, split.classes).to(device())
+        targets = dustbin_labels(labels, subset, split.classes).to(device())
         return lambda logits, index: F.cross_entropy(logits, targets[index])
     if config.softmax != "full":
         raise ValueError(f"Unknown softmax {config.softmax!r}: use 'dustbin' or 'full'.")
     targets = F.one_hot(labels, split.classes).float()
-    soft = generalist_store(store).tensors(config.assignment.generalist)["fit"].softmax(1)
+    soft = store.tensors(config.assignment.generalist)["fit"].softmax(1)
     ordinary = ~torch.isin(split.fit_labels, torch.tensor(subset))
     targets[split.fit[ordinary]] = soft[ordinary]
     targets = targets.to(device())
@@ -244,7 +146,7 @@ class Watch:
     def __init__(self, config: Specialist, subset: tuple[int, ...], split: Split):
         chosen = torch.isin(split.held_out_labels, torch.tensor(subset))
         self.pictures = generalists.Batches.of(split.pictures.train_images[split.held_out[chosen]])
-        self.labels = specialists.dustbin_labels(split.held_out_labels[chosen], subset, split.classes)
+        self.labels = dustbin_labels(split.held_out_labels[chosen], subset, split.classes)
         self.outputs = list(subset) if config.softmax == "full" else list(range(len(subset)))
         self.epoch, self.last = 0, config.optimisation.epochs
         self.every = -(-self.last // EVALUATIONS)
@@ -270,7 +172,7 @@ def on_classes(scores: Tensor, subset: tuple[int, ...], labels: Tensor, softmax:
     for a dustbin, which names none); claimed: pictures of other classes that are taken for special ones.
     """
     is_special = torch.isin(labels, torch.tensor(subset))
-    within = specialists.dustbin_labels(labels, subset, int(max(labels.max(), max(subset))) + 1)[is_special]
+    within = dustbin_labels(labels, subset, int(max(labels.max(), max(subset))) + 1)[is_special]
     outputs = list(subset) if softmax == "full" else list(range(len(subset)))
     answers = scores.argmax(1)
     answered_special = torch.isin(answers, torch.tensor(outputs))
@@ -297,7 +199,7 @@ def dustbin_calibration(logits: Tensor, subset: tuple[int, ...], split: Split, b
     other = ~torch.isin(split.held_out_labels, torch.tensor(subset))
     found = {
         "raw": logits.double().softmax(1)[:, -1],
-        "corrected": specialists.corrected(logits, special_share(subset, split)).exp()[:, -1],
+        "corrected": corrected(logits, special_share(subset, split)).exp()[:, -1],
     }
     bin_of = (found["corrected"] * bins).long().clamp(max=bins - 1)
     reliability = [
@@ -318,96 +220,41 @@ def special_share(subset: tuple[int, ...], split: Split) -> float:
     return torch.isin(split.fit_labels, torch.tensor(subset)).double().mean().item()
 
 
-def answers_of(members: list[Specialist], store: Store, split: Split, part: str) -> list[Answer]:
-    """What finished dustbin specialists say of the "held_out" or "test" pictures, corrected."""
-    found = []
-    for member in members:
-        subset = subsets_of(member.assignment, store)[member.index]
-        logits = store.tensors(member)[part]
-        found.append(Answer(subset, specialists.corrected(logits, special_share(subset, split))))
-    return found
+def dustbin_labels(labels: Tensor, subset: Sequence[int], classes: int) -> Tensor:
+    """Labels in the specialist's softmax (section 5.2): the position in the subset, or len(subset) for the dustbin.
 
-
-def _evaluate(config: Combination, store: Store) -> dict:
-    split = load(config.assignment.generalist.data)
-    seen = generalist_store(store).tensors(config.assignment.generalist)
-    members = config.members(store)
-    labels = {"held_out": split.held_out_labels, "test": split.pictures.test_labels}
-    metrics = {
-        part: combined(seen[part], answers_of(members, store, split, part), labels[part])
-        for part in ("held_out", "test")
-    }
-    return {"metrics": metrics | {"specialists": len(members)}, "history": []}
-
-
-def combined(generalist: Tensor, answers: list[Answer], labels: Tensor) -> dict:
-    """Tables 3 and 4: accuracies in percent of the generalist alone and with its specialists.
-
-    accuracy, conditional: of the generalist; the latter over pictures of classes that some specialist covers, answers
-    restricted to those classes.  combined: one row per n and way to combine with accuracy, conditional, active (mean
-    number of active specialists), and `covered`, see `by_coverage`.
+    labels: (cases,) class indices.  Raises ValueError for a subset that `check_subset` refuses, and for labels outside
+    the classes.
     """
-    classes = generalist.shape[1]
-    subsets = [answer.subset for answer in answers]
-    cover = torch.zeros(classes, dtype=torch.int64)
-    for subset in subsets:
-        cover[list(subset)] += 1
-    alone = generalist.argmax(1)
-    rows = []
-    for n in (1, 2, 3):
-        active = specialists.active(generalist, subsets, n)
-        for way, scores in _scores(generalist, answers, active).items():
-            answered = scores.argmax(1)
-            rows.append(
-                {
-                    "n": n,
-                    "by": way,
-                    "active": active.sum(1).double().mean().item(),
-                    "accuracy": percent_right(answered, labels),
-                    "conditional": conditional_accuracy(scores, cover > 0, labels),
-                    "covered": by_coverage(cover[labels], alone == labels, answered == labels),
-                }
-            )
-    return {
-        "accuracy": percent_right(alone, labels),
-        "conditional": conditional_accuracy(generalist, cover > 0, labels),
-        "coverage": cover.tolist(),
-        "combined": rows,
-    }
+    check_subset(subset, classes)
+    check_labels(labels, classes)
+    positions = torch.full((classes,), len(subset))
+    positions[list(subset)] = torch.arange(len(subset))
+    return positions[labels]
 
 
-def _scores(generalist: Tensor, answers: list[Answer], active: Tensor) -> dict[str, Tensor]:
-    # The generalist's probabilities stand below the answer, for when it may not be given.
-    own = F.one_hot(specialists.own_answer(generalist, answers, active), generalist.shape[1]) + generalist.softmax(1)
-    found = (
-        specialists.combine(generalist, answers, active),
-        own,
-        specialists.added_log_probabilities(generalist, answers, active),
-    )
-    return dict(zip(COMBINED_BY, found, strict=True))
+def dustbin_shift(share: float, sampled: float = 0.5) -> float:
+    """What raises the dustbin's logit after training on too many special cases (section 5.2), in nats.
 
-
-def conditional_accuracy(scores: Tensor, covered: Tensor, labels: Tensor) -> float:
-    """Accuracy in percent on pictures of covered classes, answers restricted to those (table 3).
-
-    scores: (cases, classes); covered: (classes,) bool.
+    share: the special classes' share of all cases; sampled: their share of the training batches, the other cases being
+    a fair sample of the rest.  By Bayes' theorem the trained odds of the dustbin are
+        p(x | rest) / p(x | special) * (1 - sampled) / sampled, and the true ones
+        p(x | rest) / p(x | special) * (1 - share) / share: their ratio's logarithm is the shift.
+    Raises ValueError unless both lie between 0 and 1.
     """
-    chosen = covered[labels]
-    return percent_right(scores[chosen].double().masked_fill(~covered, -torch.inf).argmax(1), labels[chosen])
+    for name, value in (("share", share), ("sampled", sampled)):
+        if not 0 < value < 1:
+            raise ValueError(f"The special classes' {name} must lie between 0 and 1, not be {value}.")
+    return math.log((1 - share) / share) + math.log(sampled / (1 - sampled))
 
 
-def by_coverage(coverage: Tensor, before: Tensor, after: Tensor) -> list[dict]:
-    """Table 4: per number of specialists covering the right class the cases, and what the specialists changed.
+def corrected(logits: Tensor, share: float) -> Tensor:
+    """The specialist's log-probabilities, (cases, special + 1) float64, after raising the last logit, the dustbin's.
 
-    before: right by the generalist alone; fixed: wrong before and right after; broken: the other way round.
+    share: see `dustbin_shift`; half of each training batch was special.  Raises ValueError for NaN or infinite logits.
     """
-    return [
-        {
-            "specialists": number,
-            "cases": int((coverage == number).sum()),
-            "before": int(before[coverage == number].sum()),
-            "fixed": int((~before & after)[coverage == number].sum()),
-            "broken": int((before & ~after)[coverage == number].sum()),
-        }
-        for number in coverage.unique().tolist()
-    ]
+    if not torch.isfinite(logits).all():
+        raise ValueError("The logits hold NaN or infinity; a specialist has diverged. Lower its learning rate.")
+    raised = logits.double().clone()
+    raised[:, -1] += dustbin_shift(share)
+    return raised.log_softmax(-1)

@@ -1,46 +1,38 @@
 """Sections 7 and 8: a mixture of experts, and the generalist and its specialists distilled back into one net.
 
-(Section 6.1's specialists with a full softmax are in `experiments.specialists`.)
+(Section 6.1's specialists with a full softmax are in `nets`.)
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from distillation.core import objectives
-from distillation.core.models import MixtureOfExperts, residual_net
-from distillation.core.store import Store
-from distillation.core.sweep import sweep
+from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
-from distillation.specialists import generalists
-from distillation.specialists import inference as specialists
+from distillation.specialists import generalists, inference
+from distillation.specialists.assignment import subsets_of
+from distillation.specialists.combination import Combination
+from distillation.specialists.convnets import MixtureOfExperts, residual_net
 from distillation.specialists.generalists import Data, Generalist, Split, accuracies, load, logits_on, training_batches
 from distillation.specialists.inference import Answer
-from distillation.specialists.nets import (
-    Combination,
-    generalist_store,
-    prepare,
-    restore,
-    special_share,
-    specialist_store,
-    subsets_of,
-)
-from distillation.specialists.nets import run as train_specialist
+from distillation.specialists.nets import corrected, restore, special_share
 
-# Raise this number whenever the code would give other results: records of other recipes are never shown.
-RECIPE = 1
 UNLABELLED = -100  # as the label of a held-out picture: cross_entropy passes it over
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(Configuration):
     """A mixture of experts: nets like the generalist, and a softmax gate, a small net of its own, trained jointly.
 
     start: of the experts' weights, a finished generalist, or None: random, each its own.
     """
+
+    experiment: ClassVar[str] = "open_questions"
 
     data: Data = Data()
     widths: tuple[int, ...] = (64, 128, 256)
@@ -53,10 +45,39 @@ class Mixture:
     seed: int = 0
     threads: int = 1
 
+    def run(self, store: Store) -> dict:
+        """Train a mixture; return {"metrics": {...}, "history": [...]}."""
+        split = load(self.data)
+        torch.manual_seed(self.seed)
+        model = build_mixture(self, split, store)
+        labels = split.pictures.train_labels.to(device())
+        history = train(
+            model,
+            training_batches(self.data, self.optimisation.jitter, self.mirror),
+            # The mixture's outputs are log-probabilities, which are their own log-softmax.
+            lambda log_probabilities, index: F.cross_entropy(log_probabilities, labels[index]),
+            self.optimisation,
+            weight_decay=self.weight_decay,
+            order=lambda: split.fit[torch.randperm(len(split.fit))],
+            checkpoint=store.checkpoint(self),
+        )
+        gate = logits_of(model.gate, generalists.Batches.of(split.pictures.test_images), precision="bf16").softmax(1)
+        seen = self.optimisation.epochs * len(split.fit)
+        metrics = accuracies(logits_on(model, split), split) | {
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "pictures_seen": seen,
+            "expert_passes": seen * self.experts,
+            "gate_mean": gate.mean(0).tolist(),
+            "gate_perplexity": torch.special.entr(gate).sum(1).mean().exp().item(),
+        }
+        return {"metrics": metrics, "history": history}
+
 
 @dataclass(frozen=True)
-class SoftTargets:
+class SoftTargets(Configuration):
     """The q of section 5.4 for the training pictures, fitted and held-out; n = 0: the generalist's own p."""
+
+    experiment: ClassVar[str] = "open_questions"
 
     combination: Combination
     n: int = 1
@@ -67,15 +88,43 @@ class SoftTargets:
         """That of the combination."""
         return self.combination.assignment.generalist
 
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """The generalist, and for q all that the combination starts from."""
+        return self.combination.starts_from(store) if self.n > 0 else [self.generalist]
+
+    def run(self, store: Store) -> dict:
+        """Write the soft targets beside the record; their accuracy and entropy (nats) are the metrics."""
+        split = load(self.generalist.data)
+        logits = store.tensors(self.generalist)
+        found = {}
+        for part, cases in (("fit", split.fit), ("held_out", split.held_out)):
+            q = logits[part].double().softmax(1)
+            if self.n > 0:
+                q = combined_on(self, logits[part], split.pictures.train_images[cases], split, store)
+            found[part] = objectives.check_soft_targets(q.float())
+        labels = {"fit": split.fit_labels, "held_out": split.held_out_labels}
+        metrics = {
+            name: value
+            for part, q in found.items()
+            for name, value in (
+                (f"{part}_accuracy", generalists.percent_right(q.argmax(1), labels[part])),
+                (f"{part}_entropy", torch.special.entr(q).sum(1).mean().item()),
+            )
+        }
+        store.write_tensors(self, found)
+        return {"metrics": metrics, "history": []}
+
 
 @dataclass(frozen=True)
-class Distilled:
+class Distilled(Configuration):
     """A net like the generalist, trained from nothing on soft targets.
 
     targets: None for hard targets alone.  hard_weight: of the hard targets beside soft ones (by default half as heavy
     as these, as in section 4).  held_out: the transfer set is the held-out pictures, too (soft targets need no labels,
     and the generalist was not trained on these).  continued: it starts as the generalist.
     """
+
+    experiment: ClassVar[str] = "open_questions"
 
     generalist: Generalist
     targets: SoftTargets | None = None
@@ -88,58 +137,29 @@ class Distilled:
     seed: int = 0
     threads: int = 1
 
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """Its soft targets, and the generalist if it starts as that."""
+        return [self.targets] * (self.targets is not None) + [self.generalist] * self.continued
 
-Config = Mixture | SoftTargets | Distilled
-
-
-def run(config: Config, store: Store) -> dict:
-    """Train a mixture, compute soft targets, or distil: {"metrics": {...}, "history": [...]}."""
-    if isinstance(config, SoftTargets):
-        return _soft_targets(config, store)
-    return _mix(config, store) if isinstance(config, Mixture) else _distil(config, store)
-
-
-def run_all(configs: list[Config], store: Store, *, name: str) -> list[dict]:
-    """Sweep configurations; soft targets first, and again where they are missing on this disk."""
-    missing = [config for config in configs if not store.has(config)]
-    targets = [config.targets for config in missing if isinstance(config, Distilled) and config.targets]
-    absent = [target for target in targets if not store.tensors_path(target).exists()]
-    beside = specialist_store(store)
-    for combination in dict.fromkeys(target.combination for target in absent if target.n > 0):
-        prepare([combination.assignment], beside, name=name)
-        sweep(train_specialist, combination.members(beside), beside, name=f"{name}: specialists", needs_tensors=True)
-    starts = [getattr(c, "start", None) or getattr(c, "generalist", None) for c in missing]
-    nets = [net for net in starts if net] + [target.generalist for target in absent]
-    sweep(generalists.run, nets, generalist_store(store), name=f"{name}: generalists", needs_tensors=True)
-    sweep(run, targets, store, name=f"{name}: soft targets", needs_tensors=True)
-    return sweep(run, configs, store, name=name)
-
-
-def _mix(config: Mixture, store: Store) -> dict:
-    split = load(config.data)
-    torch.manual_seed(config.seed)
-    model = build_mixture(config, split, store)
-    labels = split.pictures.train_labels.to(device())
-    history = train(
-        model,
-        training_batches(config.data, config.optimisation.jitter, config.mirror),
-        # The mixture's outputs are log-probabilities, which are their own log-softmax.
-        lambda log_probabilities, index: F.cross_entropy(log_probabilities, labels[index]),
-        config.optimisation,
-        weight_decay=config.weight_decay,
-        order=lambda: split.fit[torch.randperm(len(split.fit))],
-        checkpoint=store.checkpoint(config),
-    )
-    gate = logits_of(model.gate, generalists.Batches.of(split.pictures.test_images), precision="bf16").softmax(1)
-    seen = config.optimisation.epochs * len(split.fit)
-    metrics = accuracies(logits_on(model, split), split) | {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "pictures_seen": seen,
-        "expert_passes": seen * config.experts,
-        "gate_mean": gate.mean(0).tolist(),
-        "gate_perplexity": torch.special.entr(gate).sum(1).mean().exp().item(),
-    }
-    return {"metrics": metrics, "history": history}
+    def run(self, store: Store) -> dict:
+        """Train one net on the soft targets; return {"metrics": {...}, "history": [...]}."""
+        split = load(self.generalist.data)
+        torch.manual_seed(self.seed)
+        start = self.generalist
+        model = generalists.restore(start, store) if self.continued else generalists.build(start, split)
+        cases = torch.cat([split.fit, split.held_out]) if self.held_out else split.fit
+        history = train(
+            model,
+            training_batches(self.generalist.data, self.optimisation.jitter, self.generalist.mirror),
+            loss_of(self, split, store),
+            self.optimisation,
+            weight_decay=self.weight_decay,
+            order=lambda: cases[torch.randperm(len(cases))],
+            checkpoint=store.checkpoint(self),
+        )
+        parts = ("test",) if self.held_out else ("held_out", "test")
+        metrics = accuracies(logits_on(model, split, parts), split)
+        return {"metrics": metrics | {"pictures_seen": self.optimisation.epochs * len(cases)}, "history": history}
 
 
 def build_mixture(config: Mixture, split: Split, store: Store) -> MixtureOfExperts:
@@ -149,51 +169,28 @@ def build_mixture(config: Mixture, split: Split, store: Store) -> MixtureOfExper
     if config.start is None:
         experts = [residual_net(channels, config.widths, split.classes) for _ in range(config.experts)]
     else:
-        experts = [generalists.restore(config.start, generalist_store(store)) for _ in range(config.experts)]
+        experts = [generalists.restore(config.start, store) for _ in range(config.experts)]
     return MixtureOfExperts(experts, gate)
-
-
-def _soft_targets(config: SoftTargets, store: Store) -> dict:
-    split = load(config.generalist.data)
-    logits = generalist_store(store).tensors(config.generalist)
-    found = {}
-    for part, cases in (("fit", split.fit), ("held_out", split.held_out)):
-        q = logits[part].double().softmax(1)
-        if config.n > 0:
-            q = combined_on(config, logits[part], split.pictures.train_images[cases], split, store)
-        found[part] = objectives.check_soft_targets(q.float())
-    labels = {"fit": split.fit_labels, "held_out": split.held_out_labels}
-    metrics = {
-        name: value
-        for part, q in found.items()
-        for name, value in (
-            (f"{part}_accuracy", generalists.percent_right(q.argmax(1), labels[part])),
-            (f"{part}_entropy", torch.special.entr(q).sum(1).mean().item()),
-        )
-    }
-    store.write_tensors(config, found)
-    return {"metrics": metrics, "history": []}
 
 
 def combined_on(config: SoftTargets, generalist: Tensor, pictures: Tensor, split: Split, store: Store) -> Tensor:
     """The q (cases, classes) of section 5.4 for pictures; each specialist looks only at those where it is active."""
-    beside = specialist_store(store)
-    members = config.combination.members(beside)
-    subsets = subsets_of(config.combination.assignment, beside)
-    active = specialists.active(generalist, subsets, config.n)
+    members = config.combination.members(store)
+    subsets = subsets_of(config.combination.assignment, store)
+    active = inference.active(generalist, subsets, config.n)
     answers = []
     for number, (member, subset) in enumerate(zip(members, subsets, strict=True)):
-        model = restore(member, beside).to(device())
+        model = restore(member, store).to(device())
         log_p = torch.zeros(len(pictures), len(subset) + 1, dtype=torch.float64)
         chosen = active[:, number]
         if chosen.any():
             logits = logits_of(model, generalists.Batches.of(pictures[chosen]), precision="bf16")
-            log_p[chosen] = specialists.corrected(logits, special_share(subset, split))
+            log_p[chosen] = corrected(logits, special_share(subset, split))
         answers.append(Answer(subset, log_p))
     chunks = torch.arange(len(pictures)).split(5_000)
     return torch.cat(
         [
-            specialists.combine(
+            inference.combine(
                 generalist[chunk],
                 [Answer(answer.subset, answer.log_probabilities[chunk]) for answer in answers],
                 active[chunk],
@@ -202,26 +199,6 @@ def combined_on(config: SoftTargets, generalist: Tensor, pictures: Tensor, split
             for chunk in chunks
         ]
     )
-
-
-def _distil(config: Distilled, store: Store) -> dict:
-    split = load(config.generalist.data)
-    torch.manual_seed(config.seed)
-    start = config.generalist
-    model = generalists.restore(start, generalist_store(store)) if config.continued else generalists.build(start, split)
-    cases = torch.cat([split.fit, split.held_out]) if config.held_out else split.fit
-    history = train(
-        model,
-        training_batches(config.generalist.data, config.optimisation.jitter, config.generalist.mirror),
-        loss_of(config, split, store),
-        config.optimisation,
-        weight_decay=config.weight_decay,
-        order=lambda: cases[torch.randperm(len(cases))],
-        checkpoint=store.checkpoint(config),
-    )
-    parts = ("test",) if config.held_out else ("held_out", "test")
-    metrics = accuracies(logits_on(model, split, parts), split)
-    return {"metrics": metrics | {"pictures_seen": config.optimisation.epochs * len(cases)}, "history": history}
 
 
 def loss_of(config: Distilled, split: Split, store: Store) -> Callable[[Tensor, Tensor], Tensor]:

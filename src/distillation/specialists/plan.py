@@ -2,29 +2,21 @@
 
 import dataclasses
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from distillation.core.store import Store
+from distillation.core.store import profile_named
+from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
-from distillation.mnist.plan import known, results_folder
-from distillation.specialists import generalists, inference_time, open_questions
-from distillation.specialists import nets as specialists
+from distillation.specialists.assignment import Assignment
+from distillation.specialists.combination import Combination
 from distillation.specialists.data import cifar100
 from distillation.specialists.generalists import Data, Generalist
 from distillation.specialists.inference_time import InferenceTime
-from distillation.specialists.nets import Assignment, Combination, Specialist
+from distillation.specialists.nets import Specialist
 from distillation.specialists.open_questions import Distilled, Mixture, SoftTargets
-
-RECIPES = {
-    "generalists": generalists.RECIPE,
-    "specialists": specialists.RECIPE,
-    "open_questions": open_questions.RECIPE,
-    "inference_time": inference_time.RECIPE,
-}
 
 
 @dataclass(frozen=True)
-class SpecialistProfile:
+class Profile:
     """Sizes and seeds of sections 5 to 8.
 
     generalist: seed 0 of it; number, size, specialist: the specialists, how many, their classes, and their training.
@@ -68,15 +60,6 @@ class SpecialistProfile:
         """The pictures."""
         return self.generalist.data.name
 
-    @property
-    def results(self) -> Path:
-        """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
-        return results_folder(self.name)
-
-    def store(self, experiment: str) -> Store:
-        """Where the records of an experiment (one of `RECIPES`) live."""
-        return Store(self.results / "records" / experiment, RECIPES[experiment])
-
 
 def _training(epochs: int, learning_rate: float, jitter: int = 4, batch_size: int = 128) -> Optimisation:
     return Optimisation(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, jitter=jitter)
@@ -90,7 +73,7 @@ def _glyphs(generalist: Generalist, classes: int, cases: int, epochs: int, test:
 
 _PAPER_GENERALIST = Generalist()
 
-PAPER = SpecialistProfile(
+PAPER = Profile(
     name="paper",
     generalist=_PAPER_GENERALIST,
     seeds=3,
@@ -176,12 +159,12 @@ SMOKE = dataclasses.replace(
 )
 
 
-def specialist_profile(name: str) -> SpecialistProfile:
+def profile(name: str) -> Profile:
     """The profile of that name; "quick" falls back to glyphs where CIFAR-100 is not to be had.
 
     Raises ValueError for an unknown name.
     """
-    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[known(name)]
+    chosen = profile_named(name, (SMOKE, QUICK, PAPER))
     if name == "quick" and cifar100.find() != "cifar-100":
         print("CIFAR-100 is not here and cannot be downloaded: glyphs stand in for it.")
         data = replace(chosen.generalist.data, name="glyphs")
@@ -191,7 +174,7 @@ def specialist_profile(name: str) -> SpecialistProfile:
     return chosen
 
 
-def generalist(profile: SpecialistProfile, seed: int = 0) -> Generalist:
+def generalist(profile: Profile, seed: int = 0) -> Generalist:
     """The generalist."""
     return replace(profile.generalist, seed=seed)
 
@@ -201,25 +184,30 @@ def trained_for(net: Generalist, epochs: int) -> Generalist:
     return replace(net, optimisation=replace(net.optimisation, epochs=epochs))
 
 
-def brief_generalist(profile: SpecialistProfile) -> Generalist:
+def brief_generalist(profile: Profile) -> Generalist:
     """The first generalist, trained as briefly as the trials of section 8: their control."""
     return trained_for(generalist(profile), profile.brief)
 
 
-def assignment(profile: SpecialistProfile, of: Generalist, **changes) -> Assignment:
+def assignment(profile: Profile, of: Generalist, **changes) -> Assignment:
     """Which classes that generalist's specialists take."""
     settings = {"number": profile.number, "size": profile.size, "seed": of.seed}
     return Assignment(of, **settings | changes)
 
 
-def combination(profile: SpecialistProfile, of: Generalist, *, times: int = 1, **changes) -> Combination:
+def combination(profile: Profile, of: Generalist, *, times: int = 1, **changes) -> Combination:
     """That generalist with its specialists, which are trained on pictures like its own, so many times as long."""
     training = replace(profile.specialist, epochs=times * profile.specialist.epochs, jitter=of.optimisation.jitter)
     return Combination(Specialist(assignment(profile, of, **changes), optimisation=training, seed=of.seed))
 
 
-def section5(profile: SpecialistProfile) -> dict[str, list[Combination]]:
-    """The runs of notebook 04, by question."""
+def plan(profile: Profile) -> Plan:
+    """The runs of notebooks 04 and 06, by question."""
+    return {"04": section5(profile), "06": open_questions(profile)}
+
+
+def section5(profile: Profile) -> Questions:
+    """The runs of notebook 04."""
     nets = [generalist(profile, seed) for seed in range(profile.seeds)]
     early = [trained_for(net, epochs) for epochs in profile.early for net in nets[: profile.early_seeds]]
     return {
@@ -230,17 +218,31 @@ def section5(profile: SpecialistProfile) -> dict[str, list[Combination]]:
         "glyphs": [
             combination(profile, net, times=net.optimisation.epochs, size=profile.glyph_size) for net in profile.glyphs
         ],
+        "on-line clusters": online(profile),
+        "inference time": [profile.inference],
     }
 
 
-def online(profile: SpecialistProfile) -> list[Assignment]:
+def open_questions(profile: Profile) -> Questions:
+    """The runs of notebook 06, which compares with the specialists of notebook 04."""
+    return {
+        "specialists": section5(profile)["specialists"],
+        **{f"softmax: {name}": configs for name, configs in soft_specialists(profile).items()},
+        "few specialists": rivals(profile),
+        "generalist trained briefly": [brief_generalist(profile)],
+        **mixtures(profile),
+        **distilled(profile),
+    }
+
+
+def online(profile: Profile) -> list[Assignment]:
     """Clusters by mini-batch k-means, the on-line variant, per generalist; no specialists are trained on them."""
     return [
         assignment(profile, generalist(profile, seed), method="covariance on-line") for seed in range(profile.seeds)
     ]
 
 
-def soft_specialists(profile: SpecialistProfile) -> dict[str, list[Specialist]]:
+def soft_specialists(profile: Profile) -> dict[str, list[Specialist]]:
     """Section 6.1: specialists with either softmax, on ever smaller shares, for as many steps."""
     first = combination(profile, generalist(profile)).first
 
@@ -259,7 +261,7 @@ def soft_specialists(profile: SpecialistProfile) -> dict[str, list[Specialist]]:
     }
 
 
-def mixtures(profile: SpecialistProfile) -> dict[str, list[Mixture]]:
+def mixtures(profile: Profile) -> dict[str, list[Mixture]]:
     """Section 7: mixtures of experts from nothing, and with every expert starting as the generalist."""
 
     def mixture(training: Optimisation, seed: int, start: Generalist | None) -> Mixture:
@@ -284,13 +286,13 @@ def mixtures(profile: SpecialistProfile) -> dict[str, list[Mixture]]:
     return {name: configs for name, configs in found.items() if configs}
 
 
-def rivals(profile: SpecialistProfile) -> list[Combination]:
+def rivals(profile: Profile) -> list[Combination]:
     """Section 7: few, larger specialists, which with the generalist have as many parameters as a mixture."""
     number, size = profile.rivals
     return [combination(profile, generalist(profile, seed), number=number, size=size) for seed in range(profile.seeds)]
 
 
-def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
+def distilled(profile: Profile) -> dict[str, list[Distilled]]:
     """Section 8: one net from the generalist and its specialists, and its controls.
 
     "q": trained from nothing like the generalist, at the profile's temperature; "p": on the generalist's own
@@ -317,30 +319,4 @@ def distilled(profile: SpecialistProfile) -> dict[str, list[Distilled]]:
         "temperature": [student(0, temperature=value, optimisation=briefly) for value in profile.temperatures],
         "held out": [student(0, held_out=True, optimisation=briefly)],
         "continued": [continued],
-    }
-
-
-def section5_runs(profile: SpecialistProfile) -> dict[str, set]:
-    """All runs of section 5, those that others start from included, by experiment."""
-    combinations = {config for runs in section5(profile).values() for config in runs}
-    assignments = {config.assignment for config in combinations} | set(online(profile))
-    members = {member for config in combinations for member in config.members(profile.store("specialists"))}
-    return {
-        "generalists": {assignment.generalist for assignment in assignments},
-        "specialists": combinations | assignments | members,
-        "inference_time": {profile.inference},
-    }
-
-
-def open_question_runs(profile: SpecialistProfile) -> dict[str, set]:
-    """All runs of sections 6.1, 7 and 8 beside those of section 5, by experiment."""
-    combinations = set(rivals(profile))
-    members = {member for config in combinations for member in config.members(profile.store("specialists"))}
-    members |= {config for runs in soft_specialists(profile).values() for config in runs}
-    rest = {config for runs in (mixtures(profile) | distilled(profile)).values() for config in runs}
-    return {
-        "generalists": {brief_generalist(profile)},
-        "specialists": combinations | {config.assignment for config in combinations} | members,
-        "open_questions": rest
-        | {config.targets for config in rest if isinstance(config, Distilled) and config.targets},
     }

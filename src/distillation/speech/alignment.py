@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from distillation.core.data import SAMPLE_RATE
 from distillation.core.models import mlp
-from distillation.core.store import Store
+from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
+from distillation.speech.data import SAMPLE_RATE
 from distillation.speech.recogniser.corpus import PARTS, Corpus, Part, corpus
 from distillation.speech.recogniser.filterbanks import BANKS, FRAME_MS, SHIFT_MS, WIDTH, cepstra
 from distillation.speech.recogniser.flat_start import Lexicon, Rounds, align_all, flat_start
@@ -19,18 +20,17 @@ from distillation.speech.recogniser.gmm import mixtures
 from distillation.speech.recogniser.hmm import States
 from distillation.speech.recogniser.scoring import Labels
 
-# Raise this number whenever the code would give other results: records of other recipes are never shown.
-RECIPE = 1
-
 
 @dataclass(frozen=True)
-class Alignment:
+class Alignment(Configuration):
     """How the frames of a corpus get their labels.
 
     leaves: context-dependent states, at most.  rounds: of the Gaussian mixtures.  hidden, optimisation: of the nets
     that align again; folds: groups of training speakers, each aligned by a net trained on the others; network_rounds:
     how often.
     """
+
+    experiment: ClassVar[str] = "alignment"
 
     dataset: str = "an4"
     leaves: int = 300
@@ -42,40 +42,39 @@ class Alignment:
     seed: int = 0
     threads: int = 2
 
+    def run(self, store: Store) -> dict:
+        """Align the whole corpus; return {"metrics": {...}, "history": [one row per round of the nets]}.
 
-def run(config: Alignment, store: Store) -> dict:
-    """Align the whole corpus; return {"metrics": {...}, "history": [one row per round of the nets]}.
-
-    The labels, int16 (frames,) per part, are written beside the record, whose "leaves" say which state each triphone
-    has.  In the rounds of the nets each speaker, those of development and test too, is aligned by one that was not
-    trained on that speaker: a net over-fits the labels it is trained on, and would confirm them.
-    """
-    speech = corpus(config.dataset)
-    states, labels = by_mixtures(config, speech)
-    found = Labels(states, labels)
-    agreement = [phone_agreement(speech, found)]
-    history = []
-    rounds = range(config.network_rounds)
-    for number in tqdm(rounds, desc="alignment with networks", unit="round", mininterval=1):
-        again = Labels(states, by_networks(config, speech, found, number))
-        changed = {name: 100 * (again.of[name] != found.of[name]).float().mean().item() for name in PARTS}
-        history.append({"changed_percent": changed})
-        found = again
-        agreement.append(phone_agreement(speech, found))
-    store.write_tensors(config, {name: labels.to(torch.int16) for name, labels in found.of.items()})
-    silence = torch.isin(found.of["train"], torch.tensor(states.silence))
-    metrics = {
-        "states": len(states),
-        "leaves": {" ".join(map(str, key)): state for key, state in states.ids.items()},
-        "frames": {name: len(labels) for name, labels in found.of.items()},
-        "test_utterances": [
-            {"name": utterance.name, "speaker": utterance.speaker, "frames": frames, "words": len(utterance.words)}
-            for utterance, frames in zip(speech["test"].utterances, speech["test"].features.lengths, strict=True)
-        ],
-        "silence_percent": 100 * silence.float().mean().item(),
-        "phone_agreement_percent": agreement if agreement[0] is not None else None,
-    }
-    return {"metrics": metrics, "history": history}
+        The labels, int16 (frames,) per part, are written beside the record, whose "leaves" say which state each
+        triphone has.  In the rounds of the nets each speaker, those of development and test too, is aligned by one that
+        was not trained on that speaker: a net over-fits the labels it is trained on, and would confirm them.
+        """
+        speech = corpus(self.dataset)
+        states, labels = by_mixtures(self, speech)
+        found = Labels(states, labels)
+        agreement = [phone_agreement(speech, found)]
+        history = []
+        rounds = range(self.network_rounds)
+        for number in tqdm(rounds, desc="alignment with networks", unit="round", mininterval=1):
+            again = Labels(states, by_networks(self, speech, found, number))
+            changed = {name: 100 * (again.of[name] != found.of[name]).float().mean().item() for name in PARTS}
+            history.append({"changed_percent": changed})
+            found = again
+            agreement.append(phone_agreement(speech, found))
+        store.write_tensors(self, {name: labels.to(torch.int16) for name, labels in found.of.items()})
+        silence = torch.isin(found.of["train"], torch.tensor(states.silence))
+        metrics = {
+            "states": len(states),
+            "leaves": {" ".join(map(str, key)): state for key, state in states.ids.items()},
+            "frames": {name: len(labels) for name, labels in found.of.items()},
+            "test_utterances": [
+                {"name": utterance.name, "speaker": utterance.speaker, "frames": frames, "words": len(utterance.words)}
+                for utterance, frames in zip(speech["test"].utterances, speech["test"].features.lengths, strict=True)
+            ],
+            "silence_percent": 100 * silence.float().mean().item(),
+            "phone_agreement_percent": agreement if agreement[0] is not None else None,
+        }
+        return {"metrics": metrics, "history": history}
 
 
 def read(config: Alignment, store: Store) -> Labels:

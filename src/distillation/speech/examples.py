@@ -2,22 +2,21 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distillation.core import examples as example_files
-from distillation.core.store import write_safetensors
-from distillation.speech import nets as speech
-from distillation.speech import plan as speech_plans
+from distillation.core import examples
+from distillation.core.store import Configuration
+from distillation.speech import nets
 from distillation.speech.alignment import log_posteriors
-from distillation.speech.plan import SpeechProfile
 from distillation.speech.recogniser.corpus import Part, corpus
 from distillation.speech.recogniser.filterbanks import SHIFT_MS
 from distillation.speech.recogniser.hmm import SILENCE
+from distillation.speech.results import SpeechResults
 
+NAME = "speech"
 NUMBER = 3
 SECONDS = (2.0, 3.5)  # how long an example may be
 SYSTEMS = ("baseline", "ensemble", "distilled")
@@ -54,15 +53,10 @@ class SpeechExamples:
     phone_of: Tensor
     confusions: dict[str, Tensor]
 
-    @staticmethod
-    def path(profile: SpeechProfile) -> Path:
-        """results/<profile>/examples/speech.safetensors."""
-        return profile.results / "examples" / "speech.safetensors"
-
     @classmethod
-    def load(cls, profile: SpeechProfile) -> "SpeechExamples":
-        """The profile's examples.  Raises StoreError as `example_files.load` does."""
-        tensors, text = example_files.load(cls.path(profile), sources(profile))
+    def load(cls, results: SpeechResults) -> "SpeechExamples":
+        """A profile's examples.  Made first, or refused with a StoreError, as `core.examples.load` says."""
+        tensors, text = examples.load(results, NAME, sources(results), lambda: collect(results))
         described = json.loads(text)
         utterances = tuple(
             Example(
@@ -78,29 +72,28 @@ class SpeechExamples:
         return cls(utterances, tuple(described["phones"]), tensors["phone_of"], confusions)
 
 
-def sources(profile: SpeechProfile) -> list[Path]:
-    """The records of the alignment and of the nets that the examples hold the outputs of."""
-    store, runs = profile.store("speech"), speech_plans.section4(profile)
-    nets = [member for system in SYSTEMS for member in members_of(runs[system][0])]
-    return [profile.store("alignment").path(profile.alignment), *map(store.path, nets)]
+def sources(results: SpeechResults) -> list[Configuration]:
+    """The alignment, and the nets that the examples hold the outputs of."""
+    found = [member for system in SYSTEMS for member in members_of(results.configs(system)[0])]
+    return [results.profile.alignment, *found]
 
 
-def are_current(profile: SpeechProfile) -> bool:
-    """Whether the profile's examples are there and from its nets."""
-    return example_files.is_current(SpeechExamples.path(profile), sources(profile))
+def published_nets(results: SpeechResults) -> dict[str, Configuration]:
+    """The nets whose weights are published, by the names of their files."""
+    return {name: results.configs(question)[0] for name, question in WEIGHTS.items()}
 
 
-def make(profile: SpeechProfile) -> None:
-    """Collect and save the examples, from the trained nets on this disk."""
-    store, runs = profile.store("speech"), speech_plans.section4(profile)
-    part = corpus(profile.dataset)["test"]
-    labels = speech.labels_of(profile.alignment, store)
+def collect(results: SpeechResults) -> examples.Cases:
+    """The examples, from the trained nets on this disk."""
+    store = results.store
+    part = corpus(results.profile.dataset)["test"]
+    labels = nets.labels_of(results.profile.alignment, store)
     phones = [*sorted(set(labels.states.phones) - {SILENCE}), SILENCE]
     phone_of = torch.tensor([phones.index(phone) for phone in labels.states.phones])
     tensors: dict[str, Tensor] = {"phone_of": phone_of}
     chosen = choose(part)
     for system in SYSTEMS:
-        probabilities = posteriors(runs[system], part, len(labels.states), profile)
+        probabilities = posteriors(results, system, part, len(labels.states))
         found = phone_of[probabilities.argmax(-1)]
         cells = phone_of[labels.of["test"]] * len(phones) + found
         tensors[f"confusions.{system}"] = torch.bincount(cells, minlength=len(phones) ** 2).reshape(2 * [len(phones)])
@@ -119,7 +112,7 @@ def make(profile: SpeechProfile) -> None:
             for each in (part.utterances[number] for number in chosen)
         ],
     }
-    example_files.save(SpeechExamples.path(profile), tensors, sources(profile), json.dumps(described))
+    return tensors, json.dumps(described)
 
 
 def choose(part: Part) -> list[int]:
@@ -132,23 +125,15 @@ def choose(part: Part) -> list[int]:
     return list(found.values())[:NUMBER] or [0]
 
 
-def members_of(config: speech.Config) -> tuple[speech.Config, ...]:
+def members_of(config: nets.Config) -> tuple[nets.Config, ...]:
     """The nets of a system: an ensemble's members, or itself."""
-    return config.members if isinstance(config, speech.Ensemble) else (config,)
+    return config.members if isinstance(config, nets.Ensemble) else (config,)
 
 
-def posteriors(configs: list[speech.Config], part: Part, states: int, profile: SpeechProfile) -> Tensor:
-    """The first system's probabilities of the states, (frames, states)."""
-    store, config = profile.store("speech"), configs[0]
-    members = members_of(config)
-    each = torch.stack([log_posteriors(speech.restore(member, store, states), part) for member in members])
-    return (speech.average(each, config.mean) if isinstance(config, speech.Ensemble) else each[0]).exp()
-
-
-def publish_weights(profile: SpeechProfile) -> None:
-    """Write the weights of the first baseline, distilled and small distilled net, in half precision, under models/."""
-    store, runs = profile.store("speech"), speech_plans.section4(profile)
-    folder = profile.results / "models"
-    for name, key in WEIGHTS.items():
-        weights = {name: value.half() for name, value in store.tensors(runs[key][0]).items()}
-        write_safetensors(weights, folder / f"{name}.safetensors", {"record": store.path(runs[key][0]).name})
+def posteriors(results: SpeechResults, system: str, part: Part, states: int) -> Tensor:
+    """The first such system's probabilities of the states, (frames, states)."""
+    config = results.configs(system)[0]
+    each = torch.stack(
+        [log_posteriors(nets.restore(member, results.store, states), part) for member in members_of(config)]
+    )
+    return (nets.average(each, config.mean) if isinstance(config, nets.Ensemble) else each[0]).exp()

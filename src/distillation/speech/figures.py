@@ -1,14 +1,16 @@
-"""The figures of notebook 03 that show an utterance: its spectrogram, aligned phones and posteriors."""
+"""The figures of notebooks 03 and 05: an utterance with its aligned phones and posteriors, confusions, curves."""
 
 import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from distillation.core.figures import COLOURS, MARKERS
 from distillation.speech.examples import Example, SpeechExamples
 from distillation.speech.recogniser.filterbanks import SHIFT_MS
 
@@ -83,3 +85,12 @@ def worst_confusions(examples: SpeechExamples, system: str, number: int) -> str:
     worst = counts.flatten().argsort(descending=True, stable=True)[:number].tolist()
     pairs = [divmod(cell, len(examples.phones)) for cell in worst]
     return ", ".join(f"{examples.phones[b]} for {examples.phones[a]} ({counts[a, b]:,} frames)" for a, b in pairs)
+
+
+def ranges(axes: Axes, runs: pd.DataFrame, x: str, value: str, by: str) -> None:
+    """Mean and range of a column against x, a line per group: for curves of runs with as many points each."""
+    for number, (key, group) in enumerate(runs.groupby(by, sort=False)):
+        found = group.groupby(x)[value].agg(["mean", "min", "max"])
+        colour = COLOURS[number]
+        axes.fill_between(found.index, found["min"], found["max"], color=colour, alpha=0.18, linewidth=0)
+        axes.plot(found.index, found["mean"], color=colour, marker=MARKERS[number], markersize=3, label=str(key))

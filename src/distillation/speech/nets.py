@@ -4,42 +4,36 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchaudio.functional import resample
 
-from distillation.core import ensembles, objectives
-from distillation.core.data import SAMPLE_RATE
+from distillation.core import objectives
 from distillation.core.models import mlp
-from distillation.core.store import Store
-from distillation.core.sweep import sweep
+from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.speech import alignment
 from distillation.speech.alignment import Alignment, cross_entropy, log_posteriors
+from distillation.speech.data import SAMPLE_RATE
 from distillation.speech.recogniser.corpus import Corpus, Part, corpus
 from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, Features, features_of, windows_of
 from distillation.speech.recogniser.scoring import Labels, frame_accuracy, score
 
-# Raise this number whenever the code would give other results: records of other recipes are never shown.
-RECIPE = 1
-REPORTED = (
-    *("frame_accuracy", "wer", "development_frame_accuracy", "development_wer", "train_frame_accuracy"),
-    *("parameters", "steps", "train_frames", "substitutions", "deletions", "insertions", "real_time_factor"),
-)
-
 
 @dataclass(frozen=True)
-class AcousticModel:
+class AcousticModel(Configuration):
     """A net trained on the hard targets of the alignment.
 
     share: of the training utterances, drawn at random (`subset` says which draw).  resample: as many utterances, drawn
     with replacement by the seed.  evaluate_every: epochs between evaluations on the development split, which give the
     curves and the early-stopped model; 0 for neither.
     """
+
+    experiment: ClassVar[str] = "speech"
 
     alignment: Alignment
     hidden: tuple[int, ...] = (512, 512, 512, 512)
@@ -52,10 +46,16 @@ class AcousticModel:
     seed: int = 0
     threads: int = 1
 
+    def run(self, store: Store) -> dict:
+        """`train_and_score`."""
+        return train_and_score(self, store)
+
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Configuration):
     """The averaged posteriors of models that differ in their seed; mean: "arithmetic" or "geometric"."""
+
+    experiment: ClassVar[str] = "speech"
 
     member: AcousticModel
     size: int = 10
@@ -72,13 +72,47 @@ class Ensemble:
         """That of the members."""
         return self.member.alignment
 
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """The members, and the alignment whose labels score them."""
+        return [self.alignment, *self.members]
+
+    def run(self, store: Store) -> dict:
+        """Score the ensemble as `evaluate` does, and smaller ones of its members ("growth").
+
+        The log-probabilities of the training frames are written beside the record.
+        """
+        speech, labels = corpus(self.alignment.dataset), labels_of(self.alignment, store)
+        models = [restore(member, store, len(labels.states)) for member in self.members]
+        each = {
+            name: torch.stack([log_posteriors(model, speech[name]) for model in models])
+            for name in ("development", "test")
+        }
+        metrics = score({name: average(found, self.mean) for name, found in each.items()}, speech, labels)
+        growth = []
+        for size in range(1, self.size + 1):
+            # Neighbours in a ring: every member is in as many of the ensembles, and size - 1 leaves each out once.
+            for first in range(self.size if size < self.size else 1):
+                chosen = [(first + offset) % self.size for offset in range(size)]
+                log_mean = {name: average(found[chosen], self.mean) for name, found in each.items()}
+                row = {"members": size, "first": first}
+                if first == 0:
+                    row["wer"] = score(log_mean, speech, labels)["wer"]
+                growth.append(row | {"frame_accuracy": frame_accuracy(log_mean["test"], labels.of["test"])})
+        metrics["growth"] = growth
+        log_mean = _averaged(models, speech["train"], self.mean)
+        metrics["train_frame_accuracy"] = frame_accuracy(log_mean, labels.of["train"])
+        store.write_tensors(self, {"log_probabilities": log_mean})
+        return {"metrics": metrics, "history": []}
+
 
 @dataclass(frozen=True)
-class Transfer:
+class Transfer(Configuration):
     """An ensemble's outputs on a larger transfer set: the training utterances, and again at other speeds.
 
     What is played faster is shorter and higher; nobody aligned it, so its students have no hard targets.
     """
+
+    experiment: ClassVar[str] = "speech"
 
     ensemble: Ensemble
     speeds: tuple[float, ...] = (0.9, 1.1)
@@ -89,10 +123,24 @@ class Transfer:
         """That of the members."""
         return self.ensemble.alignment
 
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """The ensemble's members: it is not needed itself."""
+        return self.ensemble.starts_from(store)
+
+    def run(self, store: Store) -> dict:
+        """Write the ensemble's log-probabilities of the transfer set beside the record."""
+        labels = labels_of(self.alignment, store)
+        part = at_speeds(self.alignment.dataset, self.speeds)
+        models = [restore(member, store, len(labels.states)) for member in self.ensemble.members]
+        store.write_tensors(self, {"log_probabilities": _averaged(models, part, self.ensemble.mean)})
+        return {"metrics": {"train_frames": len(part.windows)}, "history": []}
+
 
 @dataclass(frozen=True)
-class Student:
+class Student(Configuration):
     """A net trained on a teacher's soft targets; hard_weight, temperature: of `objectives.distillation_loss`."""
+
+    experiment: ClassVar[str] = "speech"
 
     teacher: AcousticModel | Ensemble | Transfer
     hidden: tuple[int, ...] = (512, 512, 512, 512)
@@ -110,23 +158,25 @@ class Student:
         """That of the teacher."""
         return self.teacher.alignment
 
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """The teacher, and the alignment that gives the hard targets."""
+        return [self.alignment, self.teacher]
+
+    def run(self, store: Store) -> dict:
+        """`train_and_score`."""
+        return train_and_score(self, store)
+
 
 Config = AcousticModel | Ensemble | Transfer | Student
 
 
-def run(config: Config, store: Store) -> dict:
-    """Train and evaluate a model, or evaluate an ensemble; return {"metrics": {...}, "history": [...]}.
+def train_and_score(config: AcousticModel | Student, store: Store) -> dict:
+    """Train and evaluate a model; return {"metrics": {...}, "history": [...]}.
 
     Metrics are those of `evaluate`, with train_frame_accuracy (on the frames trained on), parameters, training frames
-    and steps; and under "early_stopped" those of the epoch that was best on the development split.  Weights, or an
-    ensemble's log-probabilities of the training frames, are written beside the record.
+    and steps; and under "early_stopped" those of the epoch that was best on the development split.  Weights are written
+    beside the record.
     """
-    if isinstance(config, Ensemble):
-        return _combine(config, store)
-    return _transfer(config, store) if isinstance(config, Transfer) else _train(config, store)
-
-
-def _train(config: AcousticModel | Student, store: Store) -> dict:
     speech, labels = corpus(config.alignment.dataset), labels_of(config.alignment, store)
     part, rows = speech["train"].choose(chosen_utterances(config, speech["train"]))
     targets = labels.of["train"][rows]
@@ -166,38 +216,6 @@ def _train(config: AcousticModel | Student, store: Store) -> dict:
     return {"metrics": metrics, "history": history}
 
 
-def _combine(config: Ensemble, store: Store) -> dict:
-    speech, labels = corpus(config.alignment.dataset), labels_of(config.alignment, store)
-    models = [restore(member, store, len(labels.states)) for member in config.members]
-    each = {
-        name: torch.stack([log_posteriors(model, speech[name]) for model in models]) for name in ("development", "test")
-    }
-    metrics = score({name: average(found, config.mean) for name, found in each.items()}, speech, labels)
-    growth = []
-    for size in range(1, config.size + 1):
-        # Neighbours in a ring: every member is in as many of the ensembles, and size - 1 leaves each out once.
-        for first in range(config.size if size < config.size else 1):
-            chosen = [(first + offset) % config.size for offset in range(size)]
-            log_mean = {name: average(found[chosen], config.mean) for name, found in each.items()}
-            row = {"members": size, "first": first}
-            if first == 0:
-                row["wer"] = score(log_mean, speech, labels)["wer"]
-            growth.append(row | {"frame_accuracy": frame_accuracy(log_mean["test"], labels.of["test"])})
-    metrics["growth"] = growth
-    log_mean = _averaged(models, speech["train"], config.mean)
-    metrics["train_frame_accuracy"] = frame_accuracy(log_mean, labels.of["train"])
-    store.write_tensors(config, {"log_probabilities": log_mean})
-    return {"metrics": metrics, "history": []}
-
-
-def _transfer(config: Transfer, store: Store) -> dict:
-    labels = labels_of(config.alignment, store)
-    part = at_speeds(config.alignment.dataset, config.speeds)
-    models = [restore(member, store, len(labels.states)) for member in config.ensemble.members]
-    store.write_tensors(config, {"log_probabilities": _averaged(models, part, config.ensemble.mean)})
-    return {"metrics": {"train_frames": len(part.windows)}, "history": []}
-
-
 def _averaged(models: list[nn.Module], part: Part, mean: str) -> Tensor:
     """As `average`, for the many frames of a training part: one model after the other, in half precision."""
     _check_mean(mean)
@@ -232,8 +250,8 @@ def average(log_probabilities: Tensor, mean: str) -> Tensor:
     """The logarithm of the members' mean distribution, (frames, states), from (members, frames, states)."""
     _check_mean(mean)
     if mean == "arithmetic":
-        return ensembles.arithmetic_mean(log_probabilities.exp()).clamp(min=1e-12).log()
-    return ensembles.geometric_mean(log_probabilities).clamp(min=1e-12).log()
+        return objectives.arithmetic_mean(log_probabilities.exp()).clamp(min=1e-12).log()
+    return objectives.geometric_mean(log_probabilities).clamp(min=1e-12).log()
 
 
 def _check_mean(mean: str) -> None:
@@ -271,8 +289,8 @@ def evaluate(model: nn.Module, speech: Corpus, labels: Labels) -> dict:
 
 @lru_cache(maxsize=1)
 def labels_of(config: Alignment, store: Store) -> Labels:
-    """The frozen alignment, from the store beside this experiment's."""
-    return alignment.read(config, Store(store.folder.parent / "alignment", alignment.RECIPE))
+    """The frozen alignment."""
+    return alignment.read(config, store)
 
 
 def build(config: AcousticModel | Student, states: int) -> nn.Sequential:
@@ -335,74 +353,3 @@ def soft_targets(config: Student, rows: Tensor, store: Store) -> Tensor:
         logits = logits_of(restore(teacher, store, len(labels.states)), windows, precision="bf16")
     chunks = [objectives.soften(chunk.float(), config.temperature) for chunk in logits.split(4096)]
     return torch.cat([objectives.check_soft_targets(chunk).half() for chunk in chunks])
-
-
-def teachers_of(configs: list[Config]) -> list[AcousticModel | Ensemble | Transfer]:
-    """What the configurations learn from or are made of."""
-    found: dict[AcousticModel | Ensemble | Transfer, None] = {}
-    for config in configs:
-        if isinstance(config, Student):
-            found[config.teacher] = None
-        elif isinstance(config, Ensemble | Transfer):
-            found |= dict.fromkeys(getattr(config, "ensemble", config).members)
-    return list(found)
-
-
-def run_all(configs: list[Config], store: Store, *, name: str, needs_tensors: bool = False) -> list[dict]:
-    """Sweep configurations; what they need of others first, and again where it is missing on this disk.
-
-    needs_tensors: as in `sweep`, also for the members of ensembles.
-    """
-    missing = [config for config in configs if not store.has(config) or needs_tensors]
-    needed = teachers_of(missing)
-    if needed:
-        absent = [config for config in needed if not store.tensors_path(config).exists()]
-        sweep(run, teachers_of(absent), store, name=f"{name}: members", needs_tensors=True)
-        sweep(run, needed, store, name=f"{name}: teachers", needs_tensors=True)
-    return sweep(run, configs, store, name=name, needs_tensors=needs_tensors)
-
-
-def table(configs: list[Config], store: Store) -> pd.DataFrame:
-    """One row per run: its settings and its metrics, in percent; columns early_* hold those of the early-stopped model.
-
-    targets: "hard", "soft" or "ensemble"; size: as "4x512"; epochs, seed, share, subset, resample, temperature,
-    hard_weight and mean as configured; seconds: of the whole run.
-    """
-    rows = []
-    for config in configs:
-        record = store.read(config)
-        metrics = record["metrics"]
-        trained = config.member if isinstance(config, Ensemble) else config
-        row = {
-            "targets": {AcousticModel: "hard", Student: "soft", Ensemble: "ensemble"}[type(config)],
-            "size": f"{len(trained.hidden)}x{trained.hidden[0]}",
-            "epochs": trained.optimisation.epochs,
-            "mean": getattr(config, "mean", None),
-            "seconds": record["seconds"],
-        }
-        for name in ("seed", "share", "subset", "resample", "temperature", "hard_weight"):
-            row[name] = getattr(config, name, None)
-        row |= {name: metrics.get(name) for name in REPORTED}
-        early = metrics.get("early_stopped", {})
-        rows.append(row | {f"early_{name}": early.get(name) for name in (*REPORTED[:5], "epoch")})
-    return pd.DataFrame(rows)
-
-
-def curves(configs: list[AcousticModel | Student], store: Store) -> pd.DataFrame:
-    """Development during training: targets, share, subset, hard_weight, epoch (from 1), accuracy and cross_entropy.
-
-    Accuracy is in percent of the frames; the cross-entropy is that of the hard targets, in nats per frame.
-    """
-    rows = []
-    for config in configs:
-        settings = {
-            "targets": "hard" if isinstance(config, AcousticModel) else "soft",
-            "share": config.share,
-            "subset": config.subset,
-            "hard_weight": getattr(config, "hard_weight", 1.0),
-        }
-        for epoch, row in enumerate(store.read(config)["history"], 1):
-            if "development_frame_accuracy" in row:
-                accuracy, cross_entropy = row["development_frame_accuracy"], row["development_cross_entropy"]
-                rows.append(settings | {"epoch": epoch, "accuracy": accuracy, "cross_entropy": cross_entropy})
-    return pd.DataFrame(rows)

@@ -2,23 +2,20 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
-from distillation.core.store import Store
+from distillation.core.store import profile_named
+from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
-from distillation.mnist.plan import known, results_folder
-from distillation.speech import alignment
-from distillation.speech import nets as speech
 from distillation.speech.alignment import Alignment
 from distillation.speech.data import an4
-from distillation.speech.nets import AcousticModel, Config, Ensemble, Student, Transfer
+from distillation.speech.nets import AcousticModel, Ensemble, Student, Transfer
 from distillation.speech.recogniser.flat_start import Rounds
 
 REGULARISED = 0.2  # the dropout of the regularised baselines
 
 
 @dataclass(frozen=True)
-class SpeechProfile:
+class Profile:
     """Sizes and seeds of sections 4 and 6.
 
     member: how the baselines are trained, which are the ensemble's members too; regularised: those with dropout;
@@ -60,22 +57,12 @@ class SpeechProfile:
         """The corpus."""
         return self.alignment.dataset
 
-    @property
-    def results(self) -> Path:
-        """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
-        return results_folder(self.name)
-
-    def store(self, experiment: str) -> Store:
-        """Where the records of an experiment ("alignment" or "speech") live."""
-        recipe = {"alignment": alignment.RECIPE, "speech": speech.RECIPE}[experiment]
-        return Store(self.results / "records" / experiment, recipe)
-
 
 def _epochs(number: int, batch_size: int = 512, learning_rate: float = 0.1) -> Optimisation:
     return Optimisation(epochs=number, batch_size=batch_size, learning_rate=learning_rate)
 
 
-PAPER = SpeechProfile(
+PAPER = Profile(
     name="paper",
     alignment=Alignment(),
     hidden=(512,) * 4,
@@ -164,12 +151,12 @@ SMOKE = dataclasses.replace(
 )
 
 
-def speech_profile(name: str) -> SpeechProfile:
+def profile(name: str) -> Profile:
     """The profile of that name; "quick" falls back to synthetic speech where AN4 is not to be had.
 
     Raises ValueError for an unknown name.
     """
-    chosen = {"smoke": SMOKE, "quick": QUICK, "paper": PAPER}[known(name)]
+    chosen = profile_named(name, (SMOKE, QUICK, PAPER))
     if name == "quick" and an4.find() != "an4":
         print("AN4 is not here and cannot be downloaded: synthetic speech stands in for it.")
         stand_in = dataclasses.replace(chosen.alignment, dataset="synthetic speech", leaves=SMOKE.alignment.leaves)
@@ -177,19 +164,19 @@ def speech_profile(name: str) -> SpeechProfile:
     return chosen
 
 
-def baseline(profile: SpeechProfile, seed: int = 0, **changes) -> AcousticModel:
+def baseline(profile: Profile, seed: int = 0, **changes) -> AcousticModel:
     """The acoustic model on hard targets."""
     return AcousticModel(
         profile.alignment, **{"hidden": profile.hidden, "optimisation": profile.member, "seed": seed} | changes
     )
 
 
-def ensemble(profile: SpeechProfile, mean: str = "arithmetic", **changes) -> Ensemble:
+def ensemble(profile: Profile, mean: str = "arithmetic", **changes) -> Ensemble:
     """The ensemble of baselines."""
     return Ensemble(baseline(profile, **changes), profile.ensemble_size, mean)
 
 
-def student(profile: SpeechProfile, seed: int, **changes) -> Student:
+def student(profile: Profile, seed: int, **changes) -> Student:
     """A student of the ensemble, by default; its seed is none of the members', so it starts like none of them."""
     defaults = {
         "teacher": ensemble(profile),
@@ -206,8 +193,13 @@ def _halved(training: Optimisation) -> Optimisation:
     return dataclasses.replace(training, learning_rate=training.learning_rate / 2)
 
 
-def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
-    """The runs of notebook 03, by question."""
+def plan(profile: Profile) -> Plan:
+    """The runs of notebooks 03 and 05, by question."""
+    return {"03": section4(profile), "05": section6(profile)}
+
+
+def section4(profile: Profile) -> Questions:
+    """The runs of notebook 03."""
     seeds, many = range(profile.seeds), range(profile.headline_seeds)
     on_samples = dataclasses.replace(ensemble(profile, resample=True), size=profile.resampled)
     long = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
@@ -216,6 +208,7 @@ def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
     unlabelled |= {"teacher": Transfer(ensemble(profile), profile.speeds)}
     regularised = {"hidden_dropout": REGULARISED, "optimisation": profile.regularised}
     return {
+        "alignment": [profile.alignment],
         "baseline": list(ensemble(profile).members),
         "ensemble": [ensemble(profile), ensemble(profile, "geometric")],
         "temperature": [
@@ -239,8 +232,8 @@ def section4(profile: SpeechProfile) -> dict[str, list[Config]]:
     }
 
 
-def section6(profile: SpeechProfile) -> dict[str, list[Config]]:
-    """The runs of notebook 05, by question.  Draw n of a share has its soft targets from baseline n."""
+def section6(profile: Profile) -> Questions:
+    """The runs of notebook 05.  Draw n of a share has its soft targets from baseline n."""
     subsets = range(profile.subsets)
     hard, soft, both = [], [], []
     for share, training in profile.shares:

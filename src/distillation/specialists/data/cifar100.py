@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distillation.core.data import DataError, Pictures, data_folder, fetch
+from distillation.core.data import DataError, data_folder, fetch
+from distillation.specialists.data import Pictures
 
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
 ARCHIVE = "cifar-100-binary.tar.gz"

@@ -17,7 +17,7 @@ from matplotlib.ft2font import FT2Font, LoadFlags
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample, normalize
 
-from distillation.core.data import Pictures
+from distillation.specialists.data import Pictures
 
 UPRIGHT, SLANTED = ("", "-Bold"), ("-Oblique", "-BoldOblique")
 FONTS = (

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import soundfile
 
-from distillation.core.data import SAMPLE_RATE, DataError, Speech, Utterance, data_folder, fetch
+from distillation.core.data import DataError, data_folder, fetch
+from distillation.speech.data import SAMPLE_RATE, Speech, Utterance
 
 MIRRORS = (
     "http://www.speech.cs.cmu.edu/databases/an4/",

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import fftconvolve, lfilter, resample_poly
 
-from distillation.core.data import SAMPLE_RATE, DataError, Speech, Utterance
+from distillation.core.data import DataError
+from distillation.speech.data import SAMPLE_RATE, Speech, Utterance
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")

@@ -8,8 +8,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from distillation.core.data import Speech, Utterance
-from distillation.speech.data import an4, synthetic_speech
+from distillation.speech.data import Speech, Utterance, an4, synthetic_speech
 from distillation.speech.recogniser.filterbanks import Features, Windows, features_of, windows_of
 
 PARTS = ("train", "development", "test")

@@ -9,7 +9,8 @@ from torch import Tensor
 from torchaudio.compliance import kaldi
 from torchaudio.functional import compute_deltas
 
-from distillation.core.data import SAMPLE_RATE, DataError, Utterance
+from distillation.core.data import DataError
+from distillation.speech.data import SAMPLE_RATE, Utterance
 
 BANKS = 40
 FRAME_MS, SHIFT_MS = 25, 10

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from distillation.core.data import DataError, Utterance
+from distillation.core.data import DataError
+from distillation.speech.data import Utterance
 from distillation.speech.recogniser import hmm, tree
 from distillation.speech.recogniser.filterbanks import Features, cepstra
 from distillation.speech.recogniser.gmm import mixtures, single_gaussians

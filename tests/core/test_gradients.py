@@ -1,17 +1,11 @@
-import dataclasses
+"""The noise of the gradient against its definition."""
 
 import pytest
 import torch
 
 from distillation.core import objectives
+from distillation.core.gradients import noise_to_signal
 from distillation.core.models import mlp
-from distillation.core.store import Store
-from distillation.core.sweep import finish
-from distillation.core.training import Optimisation
-from distillation.mnist import gradients
-from distillation.mnist import nets as mnist
-from distillation.mnist.gradients import GradientNoise, noise_to_signal
-from distillation.mnist.nets import Net, Student
 
 
 def by_loop(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor, temperature: float) -> dict:
@@ -43,18 +37,3 @@ def test_equal_cases_have_no_noise() -> None:
     found = noise_to_signal(model, inputs, targets, 1.0)
     assert abs(found["ratio"]) < 1e-12
     assert found["signal"] > 0
-
-
-def test_run_measures_the_trained_net_and_repeats_itself(store: Store) -> None:
-    brief = Optimisation(1, 128)
-    teacher = Net("digits", (16,), optimisation=brief)
-    finish(mnist.run, teacher, store)
-    config = GradientNoise(Student(teacher, (8,), optimisation=brief), (1.0, 20.0), cases=30)
-    beside = Store(store.folder.parent / "gradients", gradients.RECIPE)
-    found = gradients.run(config, beside)["metrics"]
-    assert [row["temperature"] for row in found["soft"]] == [1.0, 20.0]
-    assert found["soft"][0]["entropy"] < found["soft"][1]["entropy"]
-    assert found["hard"]["ratio"] > 0
-    assert gradients.run(config, beside)["metrics"] == found
-    fewer = gradients.run(dataclasses.replace(config, cases=5), beside)["metrics"]
-    assert fewer["hard"] != found["hard"]

@@ -1,0 +1,180 @@
+"""Sections 2 and 3: the finished runs as tables, and what is measured on them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best, ratio
+from distillation.core.sweep import Results
+from distillation.mnist import paper, plan
+from distillation.mnist.nets import Net, Student
+
+
+class MnistResults(Results):
+    """The results of the questions of `plan.plan`."""
+
+    def __getitem__(self, question: str) -> pd.DataFrame:
+        """One row per run of a question: its settings, `errors` (of `evaluated` cases), `percent`, train_errors.
+
+        errors_<variant>, errors_on_omitted_<variant> and shift_<variant> are those of `nets.corrected_biases`.
+        """
+        return pd.DataFrame([_row(config, self.store.metrics(config)) for config in self.configs(question)])
+
+    def errors(self, question: str, **where) -> list[float]:
+        """The errors of the runs of a question, one per seed, where columns have these values."""
+        runs = self[question]
+        for column, value in where.items():
+            runs = runs[runs[column] == value]
+        return runs["errors"].tolist()
+
+    def gradients(self) -> pd.DataFrame:
+        """Noise to signal of per-case gradients: seed, temperature (NaN: hard targets), entropy, ratio, percent.
+
+        percent: of the measured cases, those that the net gets wrong.
+        """
+        rows = []
+        for config in self.configs("gradient noise"):
+            metrics = self.store.metrics(config)
+            of = {"seed": config.seed, "percent": 100 * metrics["train_errors"] / config.cases}
+            rows.append(of | {"temperature": np.nan, "entropy": 0.0, "ratio": metrics["hard"]["ratio"]})
+            rows += [
+                of | {name: soft[name] for name in ("temperature", "entropy", "ratio")} for soft in metrics["soft"]
+            ]
+        return pd.DataFrame(rows)
+
+    def held_out_curves(self) -> pd.DataFrame:
+        """Held-out errors during training: hard_weight, seed, epoch (from 1) and percent, one row per run and epoch."""
+        rows = []
+        for config in self.configs("hard weight, held out"):
+            record = self.store.read(config)
+            for epoch, row in enumerate(record["history"], 1):
+                percent = 100 * row["held_out_errors"] / record["metrics"]["evaluated"]
+                rows.append(
+                    {"hard_weight": config.hard_weight, "seed": config.seed, "epoch": epoch, "percent": percent}
+                )
+        return pd.DataFrame(rows)
+
+
+def results(profile: str, notebook: str | None = None, train: bool = False) -> MnistResults:
+    """`Results.of` the plan of this wing."""
+    return MnistResults.of(plan, profile, notebook, train)
+
+
+def _row(config: Net | Student, metrics: dict) -> dict:
+    row = {
+        "targets": "hard" if isinstance(config, Net) else "soft",
+        "width": config.hidden[0],
+        "seed": config.seed,
+        "cases": config.cases,
+        "size": config.size,
+        "learning_rate": config.optimisation.learning_rate,
+        "epochs": config.optimisation.epochs,
+    }
+    for name in ("temperature", "hard_weight", "objective", "omit"):
+        row[name] = getattr(config, name, None)
+    row["mean_of"] = getattr(getattr(config, "teacher", None), "mean", None)
+    row |= {name: metrics.get(name) for name in ("errors", "evaluated", "train_errors", "train_cases")}
+    if metrics["errors"] is not None:
+        row["percent"] = 100 * metrics["errors"] / metrics["evaluated"]
+    for variant in ("none", "prior", "test"):
+        bias = metrics.get("bias", {}).get(variant, {})
+        row |= {f"{name}_{variant}": value for name, value in bias.items()}
+    row["omitted_cases"] = metrics.get("bias", {}).get("omitted_cases")
+    return row
+
+
+def advantage(runs: MnistResults) -> float:
+    """Errors that distillation saves in the mean: the plain net's minus the distilled net's."""
+    return float(np.mean(runs.errors("plain")) - np.mean(runs.errors("distilled")))
+
+
+def transferred(runs: MnistResults) -> Estimate:
+    """Share of the teacher's advantage over the plain net that the distilled net keeps, in percent, one per seed."""
+    plain, teacher = np.mean(runs.errors("plain")), np.mean(runs.errors("teacher"))
+    return estimate(100 * (plain - np.array(runs.errors("distilled"))) / (plain - teacher))
+
+
+def gradient_ratio(runs: MnistResults, temperature: float = paper.TRANSFER_TEMPERATURE) -> Estimate:
+    """Noise to signal of the gradients of soft targets over that of the hard ones: geometric mean."""
+    found = runs.gradients()
+    hard = found[found["temperature"].isna()].set_index("seed")["ratio"]
+    soft = found[found["temperature"] == temperature].set_index("seed")["ratio"]
+    return ratio(soft, hard.loc[soft.index])
+
+
+def collapsed(runs: pd.DataFrame) -> pd.Series:
+    """Whether each run has learnt next to nothing: it diverged, or is wrong on 85 % or more (chance: 90 %)."""
+    return runs["percent"].isna() | (runs["percent"] >= 85)
+
+
+def largest_learning_rates(runs: MnistResults) -> pd.DataFrame:
+    """Per seed and kind of targets, the largest rate of the grid up to which errors stay under twice the best."""
+    rows = []
+    for (targets, seed), group in runs["learning rate"].groupby(["targets", "seed"]):
+        group = group.sort_values("learning_rate")
+        fine = (group["errors"] < 2 * group["errors"].min()).to_numpy()
+        best = int(np.nanargmin(group["errors"].astype(float)))
+        last = best + int(np.argmin(np.append(fine[best:], False))) - 1
+        rows.append({"targets": targets, "seed": seed, "largest": group["learning_rate"].iloc[last]})
+    return pd.DataFrame(rows)
+
+
+def learning_rate_ratio(runs: MnistResults) -> Estimate:
+    """Largest usable learning rate under soft targets over that under hard ones: geometric mean."""
+    found = largest_learning_rates(runs).pivot(index="seed", columns="targets", values="largest")
+    return ratio(found["soft"], found["hard"])
+
+
+def data_share(runs: MnistResults) -> Estimate:
+    """Share of the data, in percent of all, at which soft targets give the errors of hard ones on all of it.
+
+    Per seed, against the net on hard targets of the same seed, interpolated between sizes on logarithmic axes; the
+    smallest size measured if soft is better there, and 100 % if it is worse everywhere.
+    """
+    table = runs["size"].assign(size=lambda t: t["train_cases"])
+    everything = table["size"].max()
+    hard = table[(table["targets"] == "hard") & (table["size"] == everything)].set_index("seed")["errors"]
+    shares = []
+    for seed, group in table[table["targets"] == "soft"].groupby("seed"):
+        group = group.sort_values("size", ascending=False)
+        log_errors, log_sizes = np.log(group["errors"].astype(float)), np.log(group["size"].astype(float))
+        monotone = np.maximum.accumulate(log_errors)
+        crossing = np.exp(np.interp(np.log(hard[seed]), monotone, log_sizes))
+        shares.append(100 * crossing / everything)
+    return estimate(shares)
+
+
+def spread_at_high_temperatures(runs: MnistResults) -> tuple[int, Estimate]:
+    """The width of 300 or more with the largest difference of mean errors among T >= 8, and that difference, paired."""
+    found = []
+    for width, group in runs["temperature"].groupby("width"):
+        if width < min(300, max(runs.profile.widths)):
+            continue
+        high = group[group["temperature"] >= paper.FLAT_ABOVE_TEMPERATURE]
+        pivot = high.pivot(index="seed", columns="temperature", values="errors")
+        worst, best = pivot.mean().idxmax(), pivot.mean().idxmin()
+        found.append((width, estimate(pivot[worst] - pivot[best])))
+    return max(found, key=lambda pair: pair[1].mean)
+
+
+def best_temperatures(
+    runs: MnistResults, width: int, of: Iterable[int] | None = None
+) -> tuple[float, tuple[float, ...]]:
+    """Best temperature at a width, and all that cannot be told from it, by these seeds or all."""
+    group = runs["temperature"]
+    pivot = group[group["width"] == width].pivot(index="seed", columns="temperature", values="errors")
+    pivot = pivot if of is None else pivot.loc[list(of)]
+    return indistinguishable_from_best({t: pivot[t].tolist() for t in pivot})
+
+
+def best_hard_weights(runs: MnistResults) -> tuple[float, tuple[float, ...]]:
+    """Best hard weight on the held-out training images, and all that cannot be told from it."""
+    pivot = runs["hard weight, held out"].pivot(index="seed", columns="hard_weight", values="errors")
+    return indistinguishable_from_best({weight: pivot[weight].tolist() for weight in pivot})
+
+
+def ensemble_difference(runs: MnistResults) -> Estimate:
+    """Errors of students of geometric means minus those of arithmetic means, paired by the members left out."""
+    pivot = runs["ensemble"].pivot(index="seed", columns="mean_of", values="errors")
+    return estimate(pivot["geometric"] - pivot["arithmetic"])

@@ -1,0 +1,184 @@
+"""Section 5.3: which classes go together, and which specialist takes which of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+from distillation.core.store import Configuration, Store
+from distillation.specialists.generalists import Generalist, load
+
+METHODS = ("covariance", "covariance on-line", "confusion", "superclasses", "random")
+MOST_SHOWN = 100  # classes, up to which an assignment's record holds the matrix of correlations
+
+
+@dataclass(frozen=True)
+class Assignment(Configuration):
+    """Which classes each of the specialists takes: the `size` nearest to the centroid of one of `number` clusters.
+
+    method: what is clustered (`METHODS`): columns of the covariance of the generalist's predictions on its training
+    pictures (section 5.3; "on-line": by mini-batch k-means), columns of its confusion matrix there, the data set's own
+    superclasses (as many specialists as there are), or nothing: random subsets.
+    """
+
+    experiment: ClassVar[str] = "specialists"
+    has_tensors: ClassVar[bool] = False
+
+    generalist: Generalist
+    method: str = "covariance"
+    number: int = 20
+    size: int = 10
+    seed: int = 0
+    threads: int = 1
+
+    def run(self, store: Store) -> dict:
+        """Give each specialist its classes; return {"metrics": {"subsets": ..., ...}, "history": []}."""
+        split = load(self.generalist.data)
+        logits = store.tensors(self.generalist)["fit"]
+        superclasses = torch.tensor(split.pictures.superclasses)
+        spread_together = covariance(logits.double().softmax(1))
+        points = columns(spread_together)
+        if self.method not in METHODS:
+            raise ValueError(f"Unknown way to assign classes {self.method!r}: choose from {', '.join(METHODS)}.")
+        if self.method == "random":
+            drawn = random_subsets(split.classes, self.number, self.size, self.seed)
+            return {"metrics": {"subsets": drawn}, "history": []}
+        if self.method == "confusion":
+            points = columns(confusion(logits.argmax(1), split.fit_labels, split.classes))
+        if self.method == "superclasses":
+            clusters = superclasses.unique(return_inverse=True)[1]
+        else:
+            clusters = cluster(points, self.number, self.seed, online="on-line" in self.method)
+        metrics = {
+            "subsets": subsets(points, clusters, self.size),
+            "clusters": clusters.tolist(),
+            "rand_index": float(adjusted_rand_score(superclasses, clusters)),
+            "class_names": list(split.pictures.class_names),
+        }
+        if self.method == "covariance" and split.classes <= MOST_SHOWN:
+            spread = spread_together.diagonal().sqrt()
+            metrics["correlation"] = [
+                [round(v, 3) for v in row] for row in (spread_together / spread / spread[:, None]).tolist()
+            ]
+        return {"metrics": metrics, "history": []}
+
+
+def subsets_of(assignment: Assignment, store: Store) -> list[tuple[int, ...]]:
+    """The subsets of a finished assignment."""
+    return [tuple(subset) for subset in store.read(assignment)["metrics"]["subsets"]]
+
+
+def covariance(probabilities: Tensor) -> Tensor:
+    """Covariance of the generalist's predictions (section 5.3): (cases, classes) -> (classes, classes) float64.
+
+    No true labels are needed.  Raises ValueError for fewer than two cases, NaN or infinity, negative values, and rows
+    that do not sum to one.
+    """
+    if len(probabilities) < 2:
+        raise ValueError(f"A covariance needs the predictions of at least two cases, not of {len(probabilities)}.")
+    if not torch.isfinite(probabilities).all():
+        raise ValueError("The generalist's predictions hold NaN or infinity; look at its logits.")
+    sums = probabilities.double().sum(-1)
+    if (probabilities < 0).any() or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        raise ValueError("The generalist's predictions are not distributions over the classes; pass probabilities.")
+    return torch.cov(probabilities.double().T)
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How often each two classes were taken for each other, either way round: (classes, classes) float64.
+
+    predicted, labels: (cases,) class indices.  Raises ValueError for indices outside the classes.
+    """
+    check_labels(predicted, classes)
+    check_labels(labels, classes)
+    counts = torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes).double()
+    return (counts + counts.T).fill_diagonal_(0)
+
+
+def columns(matrix: Tensor) -> Tensor:
+    """What is clustered, (classes, classes) float64, one row per class: the matrix's columns, scaled to unit length.
+
+    The diagonal is set to 0 first: a class's variance says nothing of its neighbours.  A column of zeros stays zero.
+    """
+    points = matrix.double().T.clone().fill_diagonal_(0)
+    length = points.norm(dim=1, keepdim=True)
+    return torch.where(length > 0, points / length, 0.0)
+
+
+def cluster(points: Tensor, number: int, seed: int, *, online: bool = False) -> Tensor:
+    """K-means (section 5.3): the cluster of each class, (classes,) int64, numbered in the order of first members.
+
+    points: (classes, dimensions), see `columns`.  online: the mini-batch variant.  Raises ValueError unless
+    2 <= number <= classes, and where fewer clusters than that hold a class.
+    """
+    if not 2 <= number <= len(points):
+        raise ValueError(f"{len(points)} classes cannot form {number} clusters: choose from 2 to {len(points)}.")
+    method = MiniBatchKMeans if online else KMeans
+    found = method(number, n_init=10, random_state=seed).fit_predict(points.numpy()).tolist()
+    names = {name: position for position, name in enumerate(dict.fromkeys(found))}
+    if len(names) < number:
+        raise ValueError(f"K-means filled {len(names)} of {number} clusters: ask for at most {len(names)}.")
+    return torch.tensor([names[name] for name in found])
+
+
+def subsets(points: Tensor, clusters: Tensor, size: int) -> list[tuple[int, ...]]:
+    """For each cluster the `size` classes nearest its centroid, the mean of its members' points; each sorted.
+
+    Subsets may overlap and a class may be in none (section 5.3, table 4).  points: (classes, dimensions).  clusters:
+    (classes,) from `cluster`, or any other partition, such as the superclasses; the subsets are in the order of its
+    numbers.  Raises ValueError unless 1 <= size < classes, and for another number of classes in clusters.
+    """
+    _check_size(size, len(points))
+    if clusters.shape != (len(points),):
+        raise ValueError(f"There are {len(points)} points but clusters of shape {tuple(clusters.shape)}.")
+    centroids = torch.stack([points[clusters == name].mean(0) for name in clusters.unique()])
+    distances = torch.cdist(centroids, points, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = distances.argsort(dim=1, stable=True)[:, :size]
+    return [tuple(row) for row in nearest.sort(dim=1).values.tolist()]
+
+
+def random_subsets(classes: int, number: int, size: int, seed: int) -> list[tuple[int, ...]]:
+    """The control for `subsets`: so many subsets of random classes, each sorted, drawn independently."""
+    _check_size(size, classes)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [torch.randperm(classes, generator=generator)[:size] for _ in range(number)]
+    return [tuple(sorted(subset.tolist())) for subset in drawn]
+
+
+def membership(subsets: Sequence[Sequence[int]], classes: int) -> Tensor:
+    """Which classes each subset holds, (subsets, classes) bool."""
+    held = torch.zeros(len(subsets), classes, dtype=torch.bool)
+    for row, subset in zip(held, subsets, strict=True):
+        row[list(subset)] = True
+    return held
+
+
+def check_subset(classes: Sequence[int], number: int) -> None:
+    """Raise ValueError unless these are some but not all of `number` classes, each once."""
+    if len(classes) == 0:
+        raise ValueError("A specialist needs at least one class; its subset is empty.")
+    check_known(classes, number)
+    if len(classes) == number:
+        raise ValueError(f"The subset holds all {number} classes and leaves none for the dustbin; train a generalist.")
+
+
+def check_known(classes: Sequence[int], number: int) -> None:
+    if unknown := [each for each in classes if not 0 <= each < number]:
+        raise ValueError(f"The subset names classes {unknown}, but there are {number}, counted from 0.")
+    if repeated := [each for each, count in Counter(classes).items() if count > 1]:
+        raise ValueError(f"The subset names classes {repeated} more than once; name each once.")
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    if ((labels < 0) | (labels >= classes)).any():
+        raise ValueError(f"The labels lie from {labels.min()} to {labels.max()}, but there are {classes} classes.")
+
+
+def _check_size(size: int, classes: int) -> None:
+    if not 1 <= size < classes:
+        raise ValueError(f"A subset of {classes} classes must hold from 1 to {classes - 1} of them, not {size}.")

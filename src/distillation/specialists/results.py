@@ -1,0 +1,319 @@
+"""Sections 5 to 8: the finished runs as tables, and what is measured on them."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from distillation.core.statistics import Estimate, estimate
+from distillation.core.sweep import Results
+from distillation.specialists import paper, plan
+from distillation.specialists.combination import Combination, by_kl
+
+STUDENTS = ("q", "p", "temperature", "held out", "continued")  # the questions of section 8
+MOST_SPECIALISTS = 10  # covering one class; more are counted as so many, as in the paper's table 4
+
+
+class SpecialistResults(Results):
+    """The results of the questions of `plan.plan`."""
+
+    def class_names(self) -> list[str]:
+        """The names of the classes, from the records: no data set is needed."""
+        return self.store.metrics(self.configs("specialists")[0].assignment)["class_names"]
+
+    def generalists(self) -> pd.DataFrame:
+        """The generalists, one row per seed: seed, fit_accuracy, held_out_accuracy, accuracy, parameters, seconds."""
+        rows = []
+        for config in self.configs("specialists"):
+            record = self.store.read(config.assignment.generalist)
+            rows.append({"seed": config.first.seed, "seconds": record["seconds"]} | record["metrics"])
+        return pd.DataFrame(rows)
+
+    def table3(self, name: str = "specialists", part: str = "test") -> pd.DataFrame:
+        """One row per combination, n and way to combine: accuracies before and after, gain and relative gain.
+
+        All in percent (gain: in points); fixed and broken pictures, cases, and the mean number of active specialists.
+        """
+        rows = []
+        for config in self.configs(name):
+            found = self.store.metrics(config)[part]
+            for each in found["combined"]:
+                covered = pd.DataFrame(each["covered"])
+                rows.append(
+                    {
+                        "method": config.assignment.method,
+                        "seed": config.first.seed,
+                        **{key: each[key] for key in ("n", "by", "active", "accuracy", "conditional")},
+                        "alone": found["accuracy"],
+                        "alone, conditional": found["conditional"],
+                        "gain": each["accuracy"] - found["accuracy"],
+                        "relative gain": 100 * (each["accuracy"] / found["accuracy"] - 1),
+                        "relative gain, conditional": 100 * (each["conditional"] / found["conditional"] - 1),
+                        **{key: int(covered[key].sum()) for key in ("cases", "fixed", "broken")},
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def gains(self, name: str = "specialists", n: int = 1, by: str = "kl") -> pd.DataFrame:
+        """`table3` of one n and way to combine: one row per combination."""
+        found = self.table3(name)
+        return found[(found["n"] == n) & (found["by"] == by)].reset_index(drop=True)
+
+    def table4(self, name: str = "specialists", n: int = 1) -> pd.DataFrame:
+        """Per seed and number of specialists covering the right class: cases, change in correct, relative change in %.
+
+        Classes that more than MOST_SPECIALISTS cover are counted there.
+        """
+        rows = []
+        for config in self.configs(name):
+            chosen = by_kl(self.store.metrics(config)["test"], n)
+            covered = pd.DataFrame(chosen["covered"])
+            covered["specialists"] = covered["specialists"].clip(upper=MOST_SPECIALISTS)
+            pooled = covered.groupby("specialists").sum().reset_index().assign(seed=config.first.seed)
+            pooled["change"] = pooled["fixed"] - pooled["broken"]
+            pooled["relative"] = 100 * pooled["change"] / pooled["before"]
+            rows.append(pooled)
+        return pd.concat(rows, ignore_index=True)
+
+    def methods(self) -> pd.DataFrame:
+        """The ways to assign classes, for the first generalist: agreement with superclasses, coverage, gain."""
+        rows = []
+        for config in [self.configs("specialists")[0], *self.configs("methods")]:
+            assigned = self.store.metrics(config.assignment)
+            found = self.store.metrics(config)["test"]
+            gains = {each["n"]: _gain(each) for each in found["combined"] if each["by"] == "kl"}
+            rows.append(
+                {
+                    "method": config.assignment.method,
+                    "specialists": len(assigned["subsets"]),
+                    "rand index": assigned.get("rand_index", float("nan")),
+                    "covered": int(np.count_nonzero(found["coverage"])),
+                    "gain": gains,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def regimes(self, n: int = 1) -> pd.DataFrame:
+        """How far a generalist is from having exhausted its data, and what specialists add to it, a row per regime.
+
+        regime (as in `plan.section5`), seeds, fit (accuracy on its training pictures), alone, seen (times
+        it saw each), pictures_seen, specialist_pictures (of one, in the mean), and the gain in points with its interval
+        over seeds, or over test pictures where there is but one seed: mean, low, high; relative: the gain in percent of
+        `alone`.
+        """
+        rows = []
+        for name in ("specialists", "early", "half", "glyphs"):
+            configs = self.configs(name)
+            for net in dict.fromkeys(replace(config.assignment.generalist, seed=0) for config in configs):
+                like = [config for config in configs if replace(config.assignment.generalist, seed=0) == net]
+                rows.append({"regime": name} | self._regime(like, n))
+        return pd.DataFrame(rows)
+
+    def _regime(self, configs: list[Combination], n: int) -> dict:
+        net = configs[0].assignment.generalist
+        nets = pd.DataFrame([self.store.metrics(config.assignment.generalist) for config in configs])
+        gains = [_gain(by_kl(self.store.metrics(config)["test"], n)) for config in configs]
+        gain = relative = gains[0]
+        scale = 100 / nets["accuracy"].mean()
+        if len(gains) > 1:
+            gain = estimate([each.mean for each in gains])
+            relative = estimate([each.mean for each in gains] / nets["accuracy"])
+            scale = 100
+        return {
+            "seeds": len(configs),
+            "dataset": net.data.name,
+            "pictures": net.data.cases,
+            "seen": net.optimisation.epochs,
+            "pictures_seen": nets["pictures_seen"].mean(),
+            "specialist_pictures": np.mean([self._pictures_of_one_specialist(config) for config in configs]),
+            "fit": nets["fit_accuracy"].mean(),
+            "alone": nets["accuracy"].mean(),
+            "mean": gain.mean,
+            "low": gain.low,
+            "high": gain.high,
+            "relative": scale * relative.mean,
+            "relative_low": scale * relative.low,
+            "relative_high": scale * relative.high,
+        }
+
+    def _pictures_of_one_specialist(self, config: Combination) -> float:
+        members = config.members(self.store)
+        return float(np.mean([self.store.metrics(member)["pictures_seen"] for member in members]))
+
+    def brief_control(self) -> dict:
+        """Section 8: the metrics of a generalist trained as briefly as the trial students."""
+        return self.store.metrics(self.configs("generalist trained briefly")[0])
+
+    def calibration(self) -> pd.DataFrame:
+        """One row per specialist: the share of other classes among held-out pictures, and mean dustbin probability.
+
+        seed, index, share, raw (before the correction) and corrected; reliability: see the experiment.
+        """
+        rows = []
+        for config in self.configs("specialists"):
+            for member in config.members(self.store):
+                found = self.store.metrics(member)["dustbin"]
+                rows.append({"seed": member.seed, "index": member.index} | found)
+        return pd.DataFrame(rows)
+
+    def soft_specialists(self) -> pd.DataFrame:
+        """Section 6.1, a row per specialist: softmax, share, index, and what it and the generalist know, in percent."""
+        rows = []
+        for config in self.configs("softmax: dustbin") + self.configs("softmax: full"):
+            metrics = self.store.metrics(config)
+            before = {f"generalist {key}": value for key, value in metrics["generalist"].items()}
+            row = {"softmax": config.softmax, "share": config.share, "index": config.index}
+            rows.append(row | {"special_cases": metrics["special_cases"]} | metrics["specialist"] | before)
+        return pd.DataFrame(rows)
+
+    def curves(self) -> pd.DataFrame:
+        """Section 6.1: softmax, share, index, progress (share of the training), cross_entropy and accuracy held out."""
+        rows = []
+        for config in self.configs("softmax: dustbin") + self.configs("softmax: full"):
+            history = self.store.read(config)["history"]
+            for epoch, each in enumerate(history, 1):
+                if "special_cross_entropy" in each:
+                    settings = {"softmax": config.softmax, "share": config.share, "index": config.index}
+                    settings |= {"progress": epoch / len(history), "cross_entropy": each["special_cross_entropy"]}
+                    rows.append(settings | {"accuracy": each["special_accuracy"]})
+        return pd.DataFrame(rows)
+
+    def mixtures(self) -> pd.DataFrame:
+        """Section 7: one row per system and seed.
+
+        system, seed, accuracy, parameters, passes (of pictures through one net in training), serial seconds, and those
+        on as many workers as there are nets (`parallel`).
+        """
+        rows = []
+        for name in ("mixture", "mixture, continued"):
+            for config in self.questions.get(name, []):
+                record = self.store.read(config)
+                metrics, seconds, passes = record["metrics"], record["seconds"], record["metrics"]["expert_passes"]
+                if config.start is not None:
+                    start = self.store.read(config.start)
+                    seconds += start["seconds"]
+                    passes += start["metrics"]["pictures_seen"]
+                rows.append(
+                    _system(name, config.seed, metrics["accuracy"], metrics["parameters"], passes, seconds, seconds)
+                )
+        for name in ("few specialists", "specialists"):
+            rows += [self._combined(name, config) for config in self.configs(name)]
+        for config in self.configs("specialists"):
+            record = self.store.read(config.assignment.generalist)
+            metrics, seconds = record["metrics"], record["seconds"]
+            seen = metrics["pictures_seen"]
+            rows.append(
+                _system(
+                    "generalist", config.first.seed, metrics["accuracy"], metrics["parameters"], seen, seconds, seconds
+                )
+            )
+        return pd.DataFrame(rows)
+
+    def _combined(self, name: str, config: Combination) -> dict:
+        generalist = self.store.read(config.assignment.generalist)
+        members = [self.store.read(each) for each in config.members(self.store)]
+        chosen = by_kl(self.store.metrics(config)["test"], 1)
+        seconds = [member["seconds"] for member in members]
+        return _system(
+            name,
+            config.first.seed,
+            chosen["accuracy"],
+            generalist["metrics"]["parameters"] * (1 + len(members)),
+            generalist["metrics"]["pictures_seen"] + sum(member["metrics"]["pictures_seen"] for member in members),
+            generalist["seconds"] + sum(seconds),
+            generalist["seconds"] + max(seconds),
+        )
+
+    def distilled(self) -> pd.DataFrame:
+        """Section 8, a row per student: name, seed, temperature, accuracies on test and held-out pictures, in percent.
+
+        held_out: NaN where these are trained on; generalist, combined: of the same seed's generalist alone and with
+        specialists, at the students' n.
+        """
+        before = self.gains(n=self.profile.distilled_n).set_index("seed")
+        rows = []
+        for name in STUDENTS:
+            for config in self.configs(name):
+                metrics = self.store.metrics(config)
+                alone, combined = before.loc[config.seed, ["alone", "accuracy"]]
+                row = {"name": name, "seed": config.seed, "temperature": config.temperature}
+                row |= {"accuracy": metrics["accuracy"], "held_out": metrics.get("held_out_accuracy", float("nan"))}
+                rows.append(row | {"generalist": alone, "combined": combined})
+        return pd.DataFrame(rows)
+
+
+def results(profile: str, notebook: str | None = None, train: bool = False) -> SpecialistResults:
+    """`Results.of` the plan of this wing."""
+    return SpecialistResults.of(plan, profile, notebook, train)
+
+
+def slope(table4: pd.DataFrame) -> Estimate:
+    """Relative change in accuracy per specialist that covers the class, in percent: unweighted fit, one per seed."""
+    return estimate([np.polyfit(each["specialists"], each["relative"], 1)[0] for _, each in table4.groupby("seed")])
+
+
+def paper_slope(fewest: int = 0, most: int = 10) -> float:
+    """The same of the paper's table 4, from and up to so many specialists."""
+    rows = np.array(paper.COVERAGE)[fewest : most + 1]
+    return float(np.polyfit(rows[:, 0], rows[:, 3], 1)[0])
+
+
+def over_fitting(runs: SpecialistResults) -> Estimate:
+    """Special-class accuracy, full softmax minus dustbin, on the smallest share, in points, per specialist."""
+    return soft_advantage(runs, min(runs.profile.shares))
+
+
+def soft_advantage(runs: SpecialistResults, share: float, value: str = "special_accuracy") -> Estimate:
+    """What a full softmax with soft targets is better than a dustbin by, in points, one per specialist."""
+    found = runs.soft_specialists()
+    pivot = found[found["share"] == share].pivot(index="index", columns="softmax", values=value)
+    return estimate(pivot["full"] - pivot["dustbin"])
+
+
+def against_mixture(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
+    """Accuracy of the generalist and as many nets in all minus that of a mixture, in points, paired by seed."""
+    pivot = runs.mixtures().pivot(index="seed", columns="system", values="accuracy")
+    return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
+
+
+def gain_kept(runs: SpecialistResults, control: str = "p") -> Estimate:
+    """What students of q have over a control, in percent of the specialists' mean gain over the generalist, per seed.
+
+    control: "p", students of the generalist's own distribution, or "generalist".
+    """
+    found = runs.distilled()
+    found = found[found["name"].isin(["q", "p"])]
+    pivot = found.pivot(index="seed", columns="name", values="accuracy")
+    before = found.groupby("seed")[["generalist", "combined"]].first()
+    gain = (before["combined"] - before["generalist"]).mean()
+    return estimate(100 * (pivot["q"] - pivot.join(before)[control]) / gain)
+
+
+def _gain(combined: dict) -> Estimate:
+    covered = pd.DataFrame(combined["covered"])
+    return changed(*(int(covered[name].sum()) for name in ("fixed", "broken", "cases")))
+
+
+def _system(
+    name: str, seed: int, accuracy: float, parameters: int, passes: int, serial: float, parallel: float
+) -> dict:
+    return {
+        "system": name,
+        "seed": seed,
+        "accuracy": accuracy,
+        "parameters": parameters,
+        "passes": passes,
+        "serial": serial,
+        "parallel": parallel,
+    }
+
+
+def changed(fixed: int, broken: int, cases: int) -> Estimate:
+    """The change in accuracy, in points, of one system against another on the same cases, with its 95 % interval.
+
+    fixed: cases that only the first gets right; broken: only the second.  The interval is over cases (normal).
+    """
+    mean = (fixed - broken) / cases
+    half = 1.96 * math.sqrt(max(fixed + broken - cases * mean**2, 0)) / cases
+    return Estimate(100 * mean, 100 * (mean - half), 100 * (mean + half), (100 * mean,))

@@ -1,0 +1,175 @@
+"""Sections 4 and 6: the finished runs as tables, and what is measured on them."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from distillation.core.statistics import Estimate, bootstrap, estimate, indistinguishable_from_best
+from distillation.core.sweep import Results
+from distillation.speech import plan
+from distillation.speech.nets import AcousticModel, Config, Ensemble, Student
+
+COUNTS = {"frame_accuracy": ("correct_frames", "frames"), "wer": ("word_errors", "words")}
+REPORTED = (
+    *("frame_accuracy", "wer", "development_frame_accuracy", "development_wer", "train_frame_accuracy"),
+    *("parameters", "steps", "train_frames", "substitutions", "deletions", "insertions", "real_time_factor"),
+)
+
+
+class SpeechResults(Results):
+    """The results of the questions of `plan.plan`."""
+
+    def __getitem__(self, question: str) -> pd.DataFrame:
+        """One row per run of a question: its settings and its metrics, in percent; early_*: of the early-stopped model.
+
+        targets: "hard", "soft" or "ensemble"; size: as "4x512"; epochs, seed, share, subset, resample, temperature,
+        hard_weight and mean as configured; seconds: of the whole run.
+        """
+        return pd.DataFrame([_row(config, self.store.read(config)) for config in self.configs(question)])
+
+    def curves(self, question: str) -> pd.DataFrame:
+        """Development during training: targets, share, subset, hard_weight, epoch (from 1), accuracy, cross_entropy.
+
+        Accuracy is in percent of the frames; the cross-entropy is that of the hard targets, in nats per frame.
+        """
+        rows = []
+        for config in self.configs(question):
+            settings = {
+                "targets": "hard" if isinstance(config, AcousticModel) else "soft",
+                "share": config.share,
+                "subset": config.subset,
+                "hard_weight": getattr(config, "hard_weight", 1.0),
+            }
+            for epoch, row in enumerate(self.store.read(config)["history"], 1):
+                if "development_frame_accuracy" in row:
+                    accuracy, cross_entropy = row["development_frame_accuracy"], row["development_cross_entropy"]
+                    rows.append(settings | {"epoch": epoch, "accuracy": accuracy, "cross_entropy": cross_entropy})
+        return pd.DataFrame(rows)
+
+    def alignment(self) -> dict:
+        """The record of the alignment."""
+        return self.store.read(self.profile.alignment)
+
+    def test_utterances(self) -> pd.DataFrame:
+        """The test utterances: speaker, frames and words of each."""
+        return pd.DataFrame(self.alignment()["metrics"]["test_utterances"])
+
+    def per_utterance(self, question: str, value: str, configs: Sequence[Config] | None = None) -> np.ndarray:
+        """Correct frames ("frame_accuracy") or word errors ("wer"), (runs, test utterances)."""
+        field = COUNTS[value][0]
+        return np.array([self.store.metrics(config)[field] for config in configs or self.configs(question)])
+
+
+def results(profile: str, notebook: str | None = None, train: bool = False) -> SpeechResults:
+    """`Results.of` the plan of this wing."""
+    return SpeechResults.of(plan, profile, notebook, train)
+
+
+def _row(config: Config, record: dict) -> dict:
+    metrics = record["metrics"]
+    trained = config.member if isinstance(config, Ensemble) else config
+    row = {
+        "targets": {AcousticModel: "hard", Student: "soft", Ensemble: "ensemble"}[type(config)],
+        "size": f"{len(trained.hidden)}x{trained.hidden[0]}",
+        "epochs": trained.optimisation.epochs,
+        "mean": getattr(config, "mean", None),
+        "seconds": record["seconds"],
+    }
+    for name in ("seed", "share", "subset", "resample", "temperature", "hard_weight"):
+        row[name] = getattr(config, name, None)
+    row |= {name: metrics.get(name) for name in REPORTED}
+    early = metrics.get("early_stopped", {})
+    return row | {f"early_{name}": early.get(name) for name in (*REPORTED[:5], "epoch")}
+
+
+def absolute(runs: SpeechResults, name: str, value: str) -> Estimate:
+    """Frame accuracy or word error rate in percent of the runs of that name: mean and interval over seeds.
+
+    An ensemble is one system, so its interval is a bootstrap over test speakers and their utterances.
+    """
+    if name != "ensemble":
+        return estimate(runs[name][value])
+    return resampled(runs, {name: _counts(runs, name, value)}, value, lambda of: of[name])
+
+
+def resampled(runs: SpeechResults, systems: dict[str, np.ndarray], value: str, measure: Callable) -> Estimate:
+    """A measure of several systems with its paired 95 % bootstrap interval.
+
+    systems: name -> counts per run and test utterance, (runs, utterances), as `per_utterance` gives.  measure: from
+    name -> percent (the mean over runs) to a number.  Each round draws test speakers, their utterances, and the runs
+    (seeds) of every system that has more than one, so that all systems are compared on the same utterances.
+    """
+    utterances = runs.test_utterances()
+    totals = utterances[COUNTS[value][1]].to_numpy()
+
+    def percent(cases: np.ndarray, random: np.random.Generator | None) -> float:
+        found = {}
+        for name, counts in systems.items():
+            drawn = counts if random is None else counts[random.integers(len(counts), size=len(counts))]
+            found[name] = 100 * drawn.mean(0)[cases].sum() / totals[cases].sum()
+        return measure(found)
+
+    low, high = bootstrap(utterances["speaker"].tolist(), percent)
+    everything = percent(np.arange(len(totals)), None)
+    seeds = min((len(counts) for counts in systems.values() if len(counts) > 1), default=1)
+    return Estimate(everything, low, high, (everything,) * seeds)
+
+
+def gap(runs: SpeechResults, first: str, second: str, value: str) -> Estimate:
+    """First minus second system in percentage points, paired by test utterance.  Of "ensemble" the arithmetic one."""
+    systems = {name: _counts(runs, name, value) for name in (first, second)}
+    return resampled(runs, systems, value, lambda of: of[first] - of[second])
+
+
+def gain_kept(runs: SpeechResults, name: str = "distilled") -> Estimate:
+    """Share of the ensemble's gain in frame accuracy over the baselines that students keep, in percent.
+
+    Without an interval if in some bootstrap round there is no gain to keep.
+    """
+    value = "frame_accuracy"
+    systems = {each: _counts(runs, each, value) for each in ("baseline", "ensemble", name)}
+
+    def share(of: dict[str, float]) -> float:
+        gain = of["ensemble"] - of["baseline"]
+        return 100 * (of[name] - of["baseline"]) / gain if gain > 0 else math.nan
+
+    return resampled(runs, systems, value, share)
+
+
+def best_temperatures(runs: SpeechResults) -> tuple[float, tuple[float, ...]]:
+    """The temperature with the best frame accuracy on the development split, and all that cannot be told from it."""
+    return _best(runs["temperature"], "temperature")
+
+
+def best_hard_weights(runs: SpeechResults) -> tuple[float, tuple[float, ...]]:
+    """Likewise the weight of the hard targets."""
+    return _best(runs["hard weight"], "hard_weight")
+
+
+def on_share(runs: SpeechResults, name: str, share: float) -> pd.DataFrame:
+    """The runs of that name on a share of the training utterances, in the order of the draws."""
+    found = runs[name]
+    return found[found["share"] == share].sort_values("subset")
+
+
+def recovered(runs: SpeechResults, share: float) -> Estimate:
+    """Share of the accuracy lost with fewer data that soft targets give back, in percent, one per draw.
+
+    The loss is that of hard targets with early stopping on the development split, as in the paper's table 5.
+    """
+    hard = on_share(runs, "hard", share)["early_frame_accuracy"].to_numpy(float)
+    soft = on_share(runs, "soft", share)["frame_accuracy"].to_numpy(float)
+    full = runs["full"].sort_values("seed")["frame_accuracy"].to_numpy(float)
+    return estimate(100 * (soft - hard) / (full - hard))
+
+
+def _counts(runs: SpeechResults, name: str, value: str) -> np.ndarray:
+    configs = runs.configs(name)
+    return runs.per_utterance(name, value, configs[:1] if name == "ensemble" else configs)
+
+
+def _best(found: pd.DataFrame, setting: str) -> tuple[float, tuple[float, ...]]:
+    pivot = found.pivot(index="seed", columns=setting, values="development_frame_accuracy")
+    return indistinguishable_from_best({value: (-pivot[value]).tolist() for value in pivot})

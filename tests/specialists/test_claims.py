@@ -1,0 +1,84 @@
+"""The claims of sections 5 to 8: what each is found from, and its verdict, from records written by hand."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from distillation.core.claims import COLUMNS, Findings
+from distillation.core.statistics import estimate
+from distillation.core.store import StoreError
+from distillation.specialists.claims import CLAIMS
+from distillation.specialists.results import SpecialistResults, against_mixture, gain_kept, over_fitting, slope
+
+
+@pytest.fixture
+def findings(made_up: SpecialistResults) -> Findings:
+    return Findings(CLAIMS, made_up)
+
+
+def test_table_has_a_row_per_claim(
+    made_up: SpecialistResults, findings: Findings, outcome: Callable, write: Callable
+) -> None:
+    said = {}
+    for number, config in enumerate(made_up.configs("specialists")):
+        covered = {"specialists": 1, "fixed": 17 if number else 30}
+        said[config] = outcome({"specialists": 0}, covered, conditional=60.0)
+    write(said | {config: {"accuracy": 81.0 + config.seed / 10} for config in made_up.configs("q")})
+    found = findings.table()
+    assert list(found) == list(COLUMNS)
+    assert set(found["dataset"]) == {"glyphs"}
+    values = {
+        f"specialists.{system}.{value}" for system in ("baseline", "combined") for value in ("accuracy", "conditional")
+    }
+    effects = {"specialists.relative_gain", "specialists.more_is_better"}
+    assert set(found["id"]) == values | effects | {"open.soft_specialists", "open.moe", "open.distil_back"}
+    assert not found["id"].duplicated().any()
+    by_id = found.set_index("id")
+    assert by_id.loc["specialists.baseline.accuracy", ["ours", "paper"]].tolist() == [80, 25]
+    assert by_id.loc["specialists.combined.accuracy", "ours"] == pytest.approx(80 + (3 + 1.7 + 1.7) / 3)
+    assert by_id.loc["specialists.baseline.conditional", "ours"] == 60
+    assert by_id.loc["specialists.combined.conditional", "ours"] == pytest.approx(61)
+    gain = estimate([100 * 3 / 80, 100 * 1.7 / 80, 100 * 1.7 / 80])
+    measured = by_id.loc["specialists.relative_gain", ["ours", "low", "high"]].tolist()
+    assert measured == pytest.approx([gain.mean, gain.low, gain.high])
+    assert by_id.loc["specialists.more_is_better", "ours"] == slope(made_up.table4()).mean
+    assert by_id.loc["open.distil_back", "ours"] == gain_kept(made_up).mean
+    assert by_id.loc["open.moe", "ours"] == against_mixture(made_up).mean
+    assert by_id.loc["open.soft_specialists", "ours"] == over_fitting(made_up).mean
+    for notebook, start in {"04": "specialists.", "06": "open."}.items():
+        part = findings.table(notebook)
+        expected = found[found["id"].str.startswith(start)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, expected, check_dtype=False)
+        assert set(part["notebook"].str[:2]) == {notebook}
+
+
+@pytest.mark.parametrize(("fixed", "verdict"), [(30, "reproduced"), (8, "partly"), (-8, "not reproduced")])
+def test_verdict_on_the_relative_gain(
+    fixed: int, verdict: str, made_up: SpecialistResults, findings: Findings, outcome: Callable, write: Callable
+) -> None:
+    covered = {"specialists": 1, "fixed": max(fixed, 0), "broken": max(-fixed, 0)}
+    write(dict.fromkeys(made_up.configs("specialists"), outcome({"specialists": 0}, covered)))
+    assert findings["specialists.relative_gain"].verdict == verdict
+    steeper = "reproduced" if fixed > 0 else "not reproduced"
+    assert findings["specialists.more_is_better"].verdict == steeper
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(4.0, "reproduced"), (1.0, "partly"), (-0.5, "not reproduced")])
+def test_verdict_on_the_gain_kept(
+    kept: float, verdict: str, made_up: SpecialistResults, findings: Findings, write: Callable
+) -> None:
+    # Specialists gain 5 points at n = 3.
+    write({config: {"accuracy": 80.0 + kept} for config in made_up.configs("q")})
+    assert findings["open.distil_back"].verdict == verdict
+
+
+def test_missing_records_name_the_command_that_makes_them(findings: Findings) -> None:
+    with pytest.raises(StoreError, match=r"is missing: run \./run_all\.sh made up"):
+        findings.table()
+
+
+def test_every_claim_follows_from_questions_of_the_plan(made_up: SpecialistResults) -> None:
+    for claim in CLAIMS:
+        assert claim.questions
+        assert set(claim.questions) <= set(made_up.questions)
