@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Sets up .venv, then executes the notebooks, runs every check, verifies records or builds the site. `./run_all.sh --help` explains it.
 # Needs Python 3.11 to 3.14 and git; works with macOS's bash 3.2.
+if [ -z "${BASH_VERSION:-}" ]; then
+    exec bash "$0" "$@" # called as `sh run_all.sh`
+fi
 set -euo pipefail
 for name in DISTILLATION_DATA DISTILLATION_RESULTS; do # notebooks run in another folder
     case "${!name:-/}" in
@@ -8,10 +11,22 @@ for name in DISTILLATION_DATA DISTILLATION_RESULTS; do # notebooks run in anothe
     *) export "$name=$PWD/${!name}" ;;
     esac
 done
-cd "$(dirname "${BASH_SOURCE[0]}")"
+script=${BASH_SOURCE[0]}
+while [ -L "$script" ]; do # the repository is where the script is, not where a link to it is
+    target=$(readlink "$script")
+    case "$target" in
+    /*) script=$target ;;
+    *) script=$(dirname "$script")/$target ;;
+    esac
+done
+cd "$(dirname "$script")"
 
-export JUPYTER_PREFER_ENV_PATH=1                        # the kernel of .venv, not one that the user has registered
-export PYDEVD_DISABLE_FILE_VALIDATION=1                 # no debugger warnings from the kernels
+# What a person has set for other programs has no part in this: paths, start-up files, backends, and where pip installs.
+unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE MPLBACKEND MATPLOTLIBRC JUPYTER_PATH JUPYTER_CONFIG_PATH
+unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_VIRTUALENV UV_TARGET UV_PREFIX UV_SYSTEM_PYTHON
+export PIP_USER=0 PYTHONNOUSERSITE=1 PYTHONUTF8=1
+export JUPYTER_PREFER_ENV_PATH=1       # the kernel of .venv, not one that the user has registered
+export PYDEVD_DISABLE_FILE_VALIDATION=1 # no debugger warnings from the kernels
 
 is_supported() {
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null
@@ -60,7 +75,21 @@ print(hashlib.sha256(files + str(pathlib.Path.cwd()).encode()).hexdigest())')
     fi
     # The package itself, from here: edits count at once, and Jupyter and every snippet find it.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+    .venv/bin/python -c 'import distillation.commands.run' || {
+        echo "The packages are installed but cannot be imported (above): delete .venv and run the same command again." >&2
+        return 1
+    }
     echo "$wanted" >"$stamp" # written last, so that an interrupted installation is done again
+}
+
+# Settings and caches of Jupyter, IPython and matplotlib: their own, not a person's; elsewhere if .venv cannot be written.
+set_apart() {
+    local folder="$PWD/.venv/settings"
+    mkdir -p "$folder" 2>/dev/null && [ -w "$folder" ] || folder=$(mktemp -d)
+    export IPYTHONDIR="$folder/ipython" JUPYTER_CONFIG_DIR="$folder/jupyter" MPLCONFIGDIR="$folder/matplotlib"
+    if ! { mkdir -p "$HOME/.cache" && [ -w "$HOME/.cache" ]; } 2>/dev/null; then
+        export XDG_CACHE_HOME="$folder/cache" JUPYTER_RUNTIME_DIR="$folder/runtime" NUMBA_CACHE_DIR="$folder/numba"
+    fi
 }
 
 run_checks() {
@@ -72,7 +101,7 @@ run_checks() {
         echo "ruff found something (above): this run fails, whatever pytest says." >&2
     fi
     if ls notebooks/*.ipynb >/dev/null 2>&1; then
-        python -m pytest tests notebooks --nbval --nbval-cell-timeout=600 || status=1
+        python -m pytest tests notebooks --nbval --nbval-cell-timeout=600 --nbval-kernel-startup-timeout=600 || status=1
     else
         python -m pytest tests || status=1
     fi
@@ -90,6 +119,7 @@ for argument in "$@"; do
     esac
 done
 set_up
+set_apart
 export PATH="$PWD/.venv/bin:$PATH" VIRTUAL_ENV="$PWD/.venv"
 case "${1:-}" in
 test | site)

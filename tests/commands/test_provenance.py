@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from IPython import display
 from matplotlib import pyplot as plt
+from watching import watched
 
 from distillation.commands import overview, provenance, wings
 from distillation.commands.notebooks import NOTEBOOKS
@@ -17,7 +18,6 @@ from distillation.core import figures
 from distillation.core.claims import Claim, Findings
 from distillation.core.data import REPOSITORY
 from distillation.core.figures import PROVENANCE, PUBLISHED
-from distillation.core.store import noted, watched
 from distillation.core.sweep import Results
 from notebooks import write_notebook
 
@@ -207,18 +207,3 @@ def test_what_a_notebook_reads_and_does_not_declare_is_found(
 @pytest.mark.parametrize("path", WITH_RECORDS, ids=lambda path: path.stem)
 def test_notebook_declares_what_it_reads(path: Path, drawing: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert undeclared(path, monkeypatch) == []
-
-
-# Who watches
-
-
-def test_only_those_who_watch_are_told() -> None:
-    a, b, c = (Path(name) for name in "abc")
-    with watched() as outer:
-        with watched():
-            pass  # as empty as the other, which goes on
-        noted(a)
-        with watched() as inner:
-            assert noted(b, c) == b
-    noted(Path("later"))
-    assert (outer, inner) == ({a, b, c}, {b, c})

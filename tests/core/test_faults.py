@@ -376,7 +376,7 @@ def test_without_a_network_quick_says_so_and_goes_on(no_network: None, capsys: p
 def test_without_a_network_paper_has_no_stand_in(no_network: None, tmp_path: Path) -> None:
     assert plans.profile("paper").dataset == "mnist"
     for load in (mnist.load_mnist, an4.load_an4, cifar100.load):
-        with pytest.raises(DataError, match=r"could not be downloaded .*ProxyError.* Check the network"):
+        with pytest.raises(DataError, match=r"could not be downloaded .*ProxyError.*: check the network"):
             load()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

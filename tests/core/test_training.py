@@ -201,9 +201,32 @@ def test_bf16_trains_weights_kept_in_float32(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_device_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DISTILLATION_DEVICE", "meta")
-    assert training.device().type == "meta"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cpu", "cuda", "cuda:1"):
+        monkeypatch.setenv("DISTILLATION_DEVICE", name)
+        assert training.device() == torch.device(name)
     monkeypatch.delenv("DISTILLATION_DEVICE")
+    assert training.device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training.device().type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda", "cuda:0", "mps", "meta", "xpu", "cpu,cuda", "0"])
+def test_device_that_is_not_here_gets_a_sentence(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert training.device().type == "cpu"
+    monkeypatch.setenv("DISTILLATION_DEVICE", name)
+    with pytest.raises(
+        ValueError, match=rf"DISTILLATION_DEVICE={name}: choose cpu, cuda or mps; this machine has cpu\.$"
+    ):
+        training.device()
+
+
+def test_gpu_beyond_those_that_are_here_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("DISTILLATION_DEVICE", "cuda:1")
+    with pytest.raises(ValueError, match=r"this machine has cuda, cuda:0.* cpu"):
+        training.device()

@@ -91,7 +91,7 @@ def test_truncated_archive_is_refused(name: str, pack: Pack, share: float, cifar
     (cifar_folder / GZ).unlink()
     packed = pack(tar(contents()))
     (cifar_folder / name).write_bytes(packed[: int(share * len(packed))])
-    assert "truncated or damaged" in refusal(f"cifar-100/{name}", "Delete the archive")
+    assert "truncated" in refusal(f"cifar-100/{name}", "delete the file")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", b"\x1f\x8b", b"\xfd7zXZ\x00", b"x" * 2000])
@@ -99,7 +99,7 @@ def test_truncated_archive_is_refused(name: str, pack: Pack, share: float, cifar
 def test_what_is_no_archive_is_refused(content: bytes, name: str, cifar_folder: Path) -> None:
     (cifar_folder / GZ).unlink()
     (cifar_folder / name).write_bytes(content)
-    refusal(f"cifar-100/{name}", "Delete the archive")
+    refusal(f"cifar-100/{name}", "delete the file")
     assert cifar100.find() == "cifar-100"  # no reason for the stand-in
 
 
@@ -108,7 +108,7 @@ def test_archive_without_one_of_the_files_is_refused(name: str, cifar_folder: Pa
     files = contents()
     del files[name]
     (cifar_folder / GZ).write_bytes(gz(tar(files)))
-    message = refusal(f"cifar-100/{GZ}", f"lacks {name}.", "Delete the archive")
+    message = refusal(f"cifar-100/{GZ}", f"lacks {name}:", "delete the file")
     assert not [other for other in files if other in message]
 
 
@@ -129,7 +129,7 @@ def test_altered_byte_is_refused(name: str, place: int, cifar_folder: Path) -> N
     content = bytearray(contents()[name])
     content[place] ^= 1
     (cifar_folder / GZ).write_bytes(gz(tar(contents() | {name: bytes(content)})))
-    assert "published" in refusal(name, "Delete the archive")
+    assert "published" in refusal(name, "delete the file")
 
 
 def test_a_row_in_place_of_another_is_refused(cifar_folder: Path) -> None:
@@ -146,7 +146,7 @@ def test_wrong_number_of_rows_is_told(cut: int, number: str, cifar_folder: Path)
     content = contents()["train.bin"]
     content = content[:-cut] if cut > 0 else content + content[:-cut]
     (cifar_folder / GZ).write_bytes(gz(tar(contents() | {"train.bin": content})))
-    assert f"{number} rows instead of 24" in refusal("train.bin", "Delete the archive")
+    assert f"{number} rows instead of 24" in refusal("train.bin", "delete the file")
 
 
 def test_train_in_place_of_test_is_refused(cifar_folder: Path) -> None:
@@ -171,7 +171,7 @@ def test_missing_additional_or_altered_names_are_told(
     name: str, content: bytes, number: int, cifar_folder: Path
 ) -> None:
     (cifar_folder / GZ).write_bytes(gz(tar(contents() | {name: content})))
-    assert f"{number} names, but not the {COUNTS[name]} as published" in refusal(name, "Delete the archive")
+    assert f"{number} names, but not the {COUNTS[name]} as published" in refusal(name, "delete the file")
 
 
 def test_a_class_in_two_superclasses_is_refused(cifar_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_a_class_in_two_superclasses_is_refused(cifar_folder: Path, monkeypatch:
     altered = {"train.bin": (digest_of(files["train.bin"]), 24)}
     monkeypatch.setattr(cifar100, "FILES", cifar100.FILES | altered)
     (cifar_folder / GZ).write_bytes(gz(tar(files)))
-    assert "two superclasses" in refusal("CIFAR-100's labels", "Delete the archive")
+    assert "two superclasses" in refusal("delete the file")
 
 
 def test_superclasses_are_those_of_the_rows() -> None:

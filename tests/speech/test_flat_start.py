@@ -142,12 +142,12 @@ def test_align_all_refuses_what_does_not_fit_by_name(words: tuple[str, ...], fra
     utterances = (silent(("A",)), silent(words, name="an9-bad"))
     states = monophones(LEXICON)
     with pytest.raises(DataError, match=reason):
-        align_all(lambda rows: torch.zeros(rows.stop - rows.start, 12), utterances, (10, frames), LEXICON, states)
+        align_all(lambda rows: torch.zeros(rows.stop - rows.start, 15), utterances, (10, frames), LEXICON, states)
 
 
 def test_align_all_refuses_damaged_scores_by_name() -> None:
     def scores(rows: slice) -> Tensor:
-        return torch.full((rows.stop - rows.start, 12), torch.nan if rows.start else 0.0)
+        return torch.full((rows.stop - rows.start, 15), torch.nan if rows.start else 0.0)
 
     utterances = (silent(("A",)), silent(("A",), name="an9-bad"))
     with pytest.raises(DataError, match="an9-bad"):

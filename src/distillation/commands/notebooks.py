@@ -18,11 +18,14 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
+from distillation.commands.entry import silence
 from distillation.core.data import REPOSITORY
 from distillation.core.store import StoreError, writable
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 ERROR_MARKER = "papermill-error-cell-tag"
+SECONDS_TO_START = 600  # of a kernel: a cold disk may take minutes
+SECONDS_TO_STOP = 10  # before a process that was asked to stop is killed
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ def execute_apart(notebook: Path, results: Path, profile: str) -> Outcome:
         _, status, usage = os.wait4(child.pid, 0)
     except KeyboardInterrupt:
         child.stdin.close()  # see `stop_with_parent`
-        child.wait()
+        try:
+            child.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
         raise
     child.stdin.close()
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -64,7 +70,9 @@ def execute_apart(notebook: Path, results: Path, profile: str) -> Outcome:
     with suppress(FileNotFoundError, ValueError):  # a full disk leaves half a notebook
         executed = nbformat.read(output, 4)
     if child.returncode != 0:
-        failure = f"FAILED in {failed_cell(executed) or f'its process (exit status {child.returncode})'}, log: {log}"
+        failure = (
+            f"FAILED in {failed_cell(executed) or f'its process ({last_line(log) or child.returncode})'}, log: {log}"
+        )
     if executed.cells:
         nbformat.write(clean(executed), output)
     # wait4 reports the largest of the process and its descendants, in KiB (bytes on macOS)
@@ -77,11 +85,12 @@ def execute(source: Path, output: Path, log: Path, profile: str) -> int:
 
     Cells before the failure and its traceback are in output and log.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # not inherited from a shell's background job
     stop_with_parent()
     parameters: dict[str, Any] = {"profile": profile} | ({"train": True} if profile == "paper" else {})
-    with os.fdopen(os.dup(2), "w") as terminal:
+    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace") as terminal:
         try:
-            with writable(output.parent), log.open("a") as file:
+            with writable(output.parent), log.open("a", encoding="utf-8") as file:
                 os.dup2(file.fileno(), 2)  # what the kernel's process itself says is for the log
                 try:
                     papermill.execute_notebook(
@@ -91,6 +100,7 @@ def execute(source: Path, output: Path, log: Path, profile: str) -> int:
                         cwd=source.parent,
                         kernel_name="python3",
                         progress_bar=False,
+                        start_timeout=SECONDS_TO_START,
                         stdout_file=file,
                         stderr_file=Tee(file, terminal),
                     )
@@ -100,6 +110,9 @@ def execute(source: Path, output: Path, log: Path, profile: str) -> int:
                 except KeyboardInterrupt:
                     print("Interrupted.", file=file)
                     return 130
+                except RuntimeError as reason:  # such as a kernel that does not start
+                    print(f"{type(reason).__name__}: {reason}", file=file)
+                    return 1
         except StoreError as reason:
             print(reason, file=terminal)
             return 1
@@ -107,20 +120,25 @@ def execute(source: Path, output: Path, log: Path, profile: str) -> int:
 
 
 class Tee:
-    """Something to write to that passes everything on to several text files."""
+    """Something to write to that passes everything on to several text files, as long as somebody reads them."""
 
     def __init__(self, *files: TextIO):
         self.files = files
 
     def write(self, text: str) -> None:
         """Write the text to all."""
-        for file in self.files:
-            file.write(text)
+        self._do(lambda file: file.write(text))
 
     def flush(self) -> None:
         """Flush all."""
+        self._do(lambda file: file.flush())
+
+    def _do(self, act: Callable[[TextIO], Any]) -> None:
         for file in self.files:
-            file.flush()
+            try:
+                act(file)
+            except BrokenPipeError:  # who read the progress has gone: the notebook goes on without
+                silence(file)
 
 
 def stop_with_parent() -> None:
@@ -131,6 +149,12 @@ def stop_with_parent() -> None:
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def last_line(log: Path) -> str:
+    """What a process said last, shortened; "" if nothing."""
+    lines = log.read_text("utf-8", "replace").split("\n") if log.exists() else []
+    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
 
 
 def failed_cell(notebook: Any) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from distillation.commands import wings
 from distillation.core.data import REPOSITORY
 from distillation.core.figures import COLOURS, PAPER, PUBLISHED, traced
-from distillation.core.store import noted, results_folder
+from distillation.core.store import results_folder
 
 # How a verdict looks: its colour and marker, so that it can be told without colours, too.
 VERDICTS = {
@@ -44,7 +44,7 @@ class Overview:
 
 def headline(folder: Path = PUBLISHED) -> pd.DataFrame:
     """The published `headline.csv` with each claim's text and unit: columns of both, one row per claim."""
-    rows = pd.read_csv(noted(folder / "headline.csv"))
+    rows = pd.read_csv(folder / "headline.csv")
     claims = pd.DataFrame([{"id": claim.id, "claim": claim.text, "unit": claim.unit} for claim in wings.CLAIMS])
     return rows.merge(claims, on="id", how="left", validate="one_to_one")
 
@@ -53,7 +53,7 @@ def costs(folder: Path = PUBLISHED) -> pd.DataFrame:
     """Runs, core-hours and largest memory of the published records, one row per experiment."""
     rows = []
     for experiment in sorted(path for path in (folder / "records").iterdir() if path.is_dir()):
-        records = [json.loads(noted(path).read_text()) for path in sorted(experiment.glob("*.json"))]
+        records = [json.loads(path.read_text("utf-8")) for path in sorted(experiment.glob("*.json"))]
         if records:
             memory = max(record["environment"]["peak_memory_mb"] for record in records)
             rows.append(
@@ -75,7 +75,7 @@ def _core_seconds(record: dict) -> float:
 def notebook_times(folder: Path = PUBLISHED) -> pd.DataFrame:
     """The published times.csv (notebook, profile, seconds, peak memory, ...), or an empty table if there is none."""
     path = folder / "times.csv"
-    return pd.read_csv(noted(path)) if path.exists() else pd.DataFrame()
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
 def readme_table(rows: pd.DataFrame) -> str:

@@ -17,10 +17,12 @@ import pandas as pd
 import papermill
 
 from distillation.commands import overview, provenance, wings
+from distillation.commands.entry import command
 from distillation.commands.notebooks import NOTEBOOKS, clean
 from distillation.core import examples
 from distillation.core.data import REPOSITORY
 from distillation.core.figures import PUBLISHED
+from distillation.core.store import Configuration, write_safetensors
 from distillation.core.sweep import Results, with_all_they_start_from
 from distillation.speech import claims as speech_claims
 
@@ -106,15 +108,25 @@ def from_weights(wing: ModuleType, results: Results) -> None:
     nets = [*wing.sources(results), *wing.published_nets(results).values()]
     if all(results.store.done(net, needs_tensors=True) for net in nets):
         examples.make(results, wing.NAME, wing.sources(results), lambda: wing.collect(results))
-        examples.publish_weights(results, wing.published_nets(results))
+        publish_weights(results, wing.published_nets(results))
     else:
         print(
             f"The nets of examples/{wing.NAME} are not on this disk: these and published weights are left as they are."
         )
 
 
-def main() -> None:
-    """Write everything, and say what was left alone."""
+@command
+def publish_weights(results: Results, nets: dict[str, Configuration]) -> None:
+    """Write the weights of nets, in half precision, as results/<profile>/models/<name>.safetensors."""
+    for name, config in nets.items():
+        tensors = results.store.tensors(config)
+        weights = {key: value.half() for key, value in tensors.items() if key.endswith(("weight", "bias"))}
+        record = {"record": results.store.path(config).name}
+        write_safetensors(weights, results.folder / "models" / f"{name}.safetensors", record)
+
+
+def main() -> int:
+    """Write everything, and say what was left alone; return the exit status."""
     if os.environ.get("DISTILLATION_RESULTS"):
         sys.exit("DISTILLATION_RESULTS is set, but what is published lies in results/paper: unset it first.")
     for wing, results in zip(wings.EXAMPLES, wings.results(), strict=True):
@@ -123,12 +135,13 @@ def main() -> None:
     index().to_csv(PUBLISHED / "records" / "index.csv", index=False)
     collect_times(PUBLISHED)
     path = REPOSITORY / "README.md"
-    path.write_text(readme(path.read_text()))
-    provenance.PAGE.write_text(provenance.page())
+    path.write_text(readme(path.read_text("utf-8")), "utf-8")
+    provenance.PAGE.write_text(provenance.page(), "utf-8")
     print("Wrote headline.csv, index.csv, README's tables and provenance.md.")
     if "--notebooks" in sys.argv[1:]:
         execute_notebooks()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

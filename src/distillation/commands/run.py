@@ -1,17 +1,19 @@
 """Execute the notebooks at a profile, or train what they need, and say how each fared: the back of ./run_all.sh."""
 
 import argparse
-import os
 import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
+import joblib
 import pandas as pd
 
 from distillation.commands import wings
+from distillation.commands.entry import command
 from distillation.commands.notebooks import NOTEBOOKS, Outcome, execute_apart, paths
+from distillation.core.data import DataError
 from distillation.core.figures import PUBLISHED
 from distillation.core.store import StoreError, locked, results_folder, writable, written_whole
 from distillation.core.training import device
@@ -19,8 +21,9 @@ from distillation.core.training import device
 COLUMNS = ("notebook", "profile", "seconds", "peak_memory_mb", "dataset", "device", "cores")
 
 
+@command
 def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int:
-    """Run the command line; return the exit status (0, 1 if a notebook failed, 2 for a wrong call, 130 on Ctrl-C).
+    """Run the command line; return the exit status (0, 1 if a notebook failed, 2: wrong call or setting, 130: Ctrl-C).
 
     notebooks: the folder of numbered notebooks.
     """
@@ -33,12 +36,15 @@ def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int
     words = words[trains_only:]
     named = bool(words) and not words[0].isdigit()
     profile, numbers = (words[0] if named else "quick"), words[named:]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops it like Ctrl-C
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # which a shell's background job may have ignored
+        signal.signal(stop, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal need not know every character
     try:
         if trains_only:
             return train(profile, numbers)
         return start(profile, numbers, options.fresh, notebooks)
-    except StoreError as reason:
+    except (DataError, StoreError) as reason:
         print(reason, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -164,8 +170,8 @@ def read_times(results: Path, profile: str) -> dict[str, float]:
 
 def write_time(outcome: Outcome, results: Path, profile: str, dataset: str) -> None:
     """Put the notebook's row into results/<profile>/times.csv, in one step; other rows stay."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    values = (outcome.notebook, profile, round(outcome.seconds), outcome.peak_memory_mb, dataset, device().type, cores)
+    measured = (round(outcome.seconds), outcome.peak_memory_mb)
+    values = (outcome.notebook, profile, *measured, dataset, device().type, joblib.cpu_count())
     path = results / "times.csv"
     with locked(path.with_suffix(".lock")):
         before = [pd.read_csv(path)] if path.exists() else []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distillation.commands import overview
+from distillation.commands.entry import command
 from distillation.commands.notebooks import NOTEBOOKS
 from distillation.core.data import REPOSITORY
 from distillation.core.figures import LINK, PROVENANCE, PUBLISHED
@@ -32,6 +33,7 @@ class SiteError(RuntimeError):
     """The site cannot be built; the message says why and what to do."""
 
 
+@command
 def main() -> int:
     """Build the site into site/ and say where it is; return the exit status."""
     try:
@@ -84,8 +86,8 @@ def stage(folder: Path, notebooks: Path) -> None:
         target = folder / name
         target.parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, target)
-    (folder / "scorecard.md").write_text(scorecard())
-    (folder / "citation.bib").write_text(bibliography((REPOSITORY / "CITATION.cff").read_text()))
+    (folder / "scorecard.md").write_text(scorecard(), "utf-8")
+    (folder / "citation.bib").write_text(bibliography((REPOSITORY / "CITATION.cff").read_text("utf-8")), "utf-8")
 
 
 def not_records(folder: str, names: list[str]) -> set[str]:

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from distillation.commands import wings
+from distillation.commands.entry import command
 from distillation.core.data import DataError
 from distillation.core.store import Configuration, Store, StoreError
 from distillation.core.sweep import sweep, with_all_they_start_from
@@ -240,8 +241,9 @@ def with_fresh_seeds(published: Published, claim: str, runs: list[Configuration]
     return 0 if inside else 1
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0, 1 for a mismatch, 2 for a wrong call."""
+    """Run the command line; return the exit status: 0, 1 for a mismatch, 2 for a wrong call or setting."""
     parser = argparse.ArgumentParser(
         "./run_all.sh verify",
         usage=argparse.SUPPRESS,

@@ -6,16 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from distillation.core.data import REPOSITORY
 from distillation.core.statistics import Estimate
 
-NOTEBOOK_NAMES = {
-    "01": "01_temperature_and_logit_matching",
-    "02": "02_mnist",
-    "03": "03_speech_acoustic_model",
-    "04": "04_specialists",
-    "05": "05_soft_targets_as_regularizers",
-    "06": "06_open_questions",
-}
+NOTEBOOK_NAMES = {path.name[:2]: path.stem for path in sorted((REPOSITORY / "notebooks").glob("0[1-6]_*.ipynb"))}
 COLUMNS = ("id", "paper", "ours", "low", "high", "seeds", "dataset", "verdict", "notebook")
 
 
@@ -56,7 +50,7 @@ class Findings(Mapping[str, Finding]):
 
     def claim(self, name: str) -> Claim:
         """The claim of that id."""
-        return next(claim for claim in self.claims if claim.id == name)
+        return {claim.id: claim for claim in self.claims}[name]
 
     def __getitem__(self, name: str) -> Finding:
         claim = self.claim(name)

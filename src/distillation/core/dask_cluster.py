@@ -20,10 +20,8 @@ from distillation.core.store import Configuration, Store
 try:
     from dask.distributed import Client, Future, KilledWorker, as_completed, get_worker
 except ImportError:  # not ModuleNotFoundError: Dask without its distributed part
-    raise ImportError(
-        "DISTILLATION_SCHEDULER is set, but Dask is not installed: `pip install 'dask[distributed]'`, or unset it to "
-        "run on this machine alone."
-    ) from None
+    told = "DISTILLATION_SCHEDULER is set, but Dask is not installed: `pip install 'dask[distributed]'`, or unset it."
+    raise ImportError(told) from None
 
 Finish = Callable[[Configuration, Store, bool], None]
 SECONDS_TO_APPEAR = 90  # a network file system may show other machines' files a minute late
@@ -72,10 +70,8 @@ def connect(address: str) -> Client:
 
 def variables() -> dict[str, str]:
     """The caller's environment variables that decide where a run finds its data, as they hold in any folder."""
-    found = {name: os.environ.get(name) for name in ("DISTILLATION_DATA", "DISTILLATION_OFFLINE")}
-    if found["DISTILLATION_DATA"]:
-        found["DISTILLATION_DATA"] = os.path.abspath(found["DISTILLATION_DATA"])
-    return {name: value for name, value in found.items() if value}
+    names = [name for name in ("DISTILLATION_DATA", "DISTILLATION_OFFLINE") if os.environ.get(name)]
+    return {name: os.path.abspath(os.environ[name]) if "DATA" in name else os.environ[name] for name in names}
 
 
 def finish_here(
@@ -87,9 +83,7 @@ def finish_here(
     """
     worker = get_worker()
     if code != CODE:
-        raise ClusterError(
-            f"The worker {worker.address} runs other code than this call: start both again, from the same checkout."
-        )
+        raise ClusterError(f"The worker {worker.address} runs other code than this call: start both again, from here.")
     if worker.state.nthreads != 1:  # the generator of random numbers is the process's
         raise ClusterError(
             f"The worker {worker.address} has {worker.state.nthreads} threads: start workers with --nthreads 1, one "
@@ -102,12 +96,12 @@ def finish_here(
 @contextmanager
 def defaults(found: dict[str, str]) -> Iterator[None]:
     """Set environment variables, except those that are set already, for as long as the context lasts."""
-    added = [name for name in found if name not in os.environ]
-    os.environ.update({name: found[name] for name in added})
+    before = dict(os.environ)
+    os.environ.update(found | before)
     try:
         yield
     finally:
-        for name in added:
+        for name in found.keys() - before.keys():
             del os.environ[name]
 
 
@@ -126,10 +120,8 @@ def wait_for(future: Future, address: str, config: Configuration) -> None:
             "the same command continues from here."
         ) from None
     except ModuleNotFoundError as error:
-        raise ClusterError(
-            f"A worker cannot import {error.name}: start workers with {REPOSITORY / '.venv' / 'bin' / 'dask'}, which "
-            "./run_all.sh sets up."
-        ) from None
+        dask = REPOSITORY / ".venv" / "bin" / "dask"
+        raise ClusterError(f"A worker cannot import {error.name}: start workers with {dask} of ./run_all.sh.") from None
 
 
 def wait_for_results(store: Store, config: Configuration, needs_tensors: bool) -> None:
@@ -137,8 +129,8 @@ def wait_for_results(store: Store, config: Configuration, needs_tensors: bool) -
     end = time.monotonic() + SECONDS_TO_APPEAR
     while not store.done(config, needs_tensors):
         if time.monotonic() > end:
+            lost = f"A worker wrote {store.path(config)} and it is not here"
             raise ClusterError(
-                f"A worker wrote {store.path(config)} and it is not here: set DISTILLATION_RESULTS to a folder on a "
-                "file system that this machine shares with all workers."
+                f"{lost}: set DISTILLATION_RESULTS to a folder that this machine shares with all workers."
             )
         time.sleep(0.2)

@@ -1,14 +1,12 @@
-"""The few test cases that notebooks show, with what trained nets make of them, and nets to take away: small enough to
-be published."""
+"""The few test cases that notebooks show, with what trained nets make of them, and nets small enough to publish."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 from torch import Tensor
 
-from distillation.core.store import Configuration, StoreError, load_tensors, noted, save_tensors, write_safetensors
+from distillation.core.store import Configuration, StoreError, load_tensors, save_tensors
 from distillation.core.sweep import Results, sweep
 
 Cases = tuple[dict[str, Tensor], str]  # tensors, and a description of them
@@ -42,7 +40,7 @@ def make(results: Results, name: str, nets: list[Configuration], collect: Callab
 
 def read(results: Results, name: str, nets: list[Configuration]) -> Cases:
     """The cases in a file.  Raises StoreError as `load` does."""
-    path = noted(path_of(results, name), *(results.store.path(net) for net in nets))
+    path = path_of(results, name)
     shown, command = f"examples/{path.name}", f"run ./run_all.sh {results.folder.name}"
     try:
         tensors, texts = load_tensors(path, needs_digest=True)
@@ -55,22 +53,6 @@ def read(results: Results, name: str, nets: list[Configuration]) -> Cases:
     return tensors, texts["described"]
 
 
-def publish_weights(results: Results, nets: dict[str, Configuration]) -> None:
-    """Write the weights of nets, in half precision, as results/<profile>/models/<name>.safetensors."""
-    for name, config in nets.items():
-        tensors = results.store.tensors(config)
-        weights = {key: value.half() for key, value in tensors.items() if key.endswith(("weight", "bias"))}
-        record = {"record": results.store.path(config).name}
-        write_safetensors(weights, results.folder / "models" / f"{name}.safetensors", record)
-
-
 def _identities(results: Results, nets: list[Configuration]) -> str:
     """What no other records have in common with these: a net that was trained again has the same name."""
-    return " ".join(f"{results.store.name(net)}:{_digest(results.store.path(net))}" for net in nets)
-
-
-def _digest(record: Path) -> str:
-    try:
-        return json.loads(record.read_text())["digest"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return "none"  # reading the record itself says what is wrong with it
+    return " ".join(f"{results.store.name(net)}:{results.store.read(net)['digest']}" for net in nets)

@@ -1,5 +1,6 @@
 """The look of every figure, and what a notebook shows: figures and tables with captions and records, paragraphs."""
 
+import io
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import Markdown, display
+from IPython.display import Image, Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -24,12 +25,12 @@ PAPER = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
 
 
 def style() -> None:
-    """Set the look of all figures: colour-blind safe, readable in print, fonts embedded as text."""
+    """Set the look of all figures: colour-blind safe, readable in print, fonts embedded as text, whoever draws them."""
+    plt.rcdefaults()  # what a reader's own matplotlibrc says is for the reader's figures
     sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=1.05)
-    plt.rcParams.update(
-        {"figure.dpi": 110, "savefig.dpi": 200, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
-    )
-    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True})
+    look = {"figure.dpi": 110, "savefig.dpi": 200, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
+    bare = {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True}
+    plt.rcParams.update(look | bare)
 
 
 def show(figure: Figure, name: str, caption: str, results: Any, *sources: str) -> None:
@@ -41,7 +42,9 @@ def show(figure: Figure, name: str, caption: str, results: Any, *sources: str) -
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    display(figure)
+    picture = io.BytesIO()  # not left to the kernel's backend, which a reader may have set to another
+    figure.savefig(picture, format="png", dpi=figure.dpi, bbox_inches="tight", metadata={"Software": None})
+    display(Image(picture.getvalue()))
     plt.close(figure)
     display(Markdown(f"*Figure `{name}`. {caption}{_records(results, sources)}*"))
 
@@ -56,7 +59,7 @@ def tabulate(table: pd.DataFrame, name: str, caption: str, results: Any, *source
     text = table.to_markdown(index=False, disable_numparse=True)
     plain = table.map(lambda value: LINK.sub(r"\1", value) if isinstance(value, str) else value)
     plain.to_csv(folder / f"{name}.csv", index=False)
-    (folder / f"{name}.md").write_text(plain.to_markdown(index=False, disable_numparse=True) + "\n")
+    (folder / f"{name}.md").write_text(plain.to_markdown(index=False, disable_numparse=True) + "\n", "utf-8")
     display(Markdown(f"{text}\n\n*Table `{name}`. {caption}{_records(results, sources)}*"))
 
 
@@ -68,19 +71,13 @@ def _records(results: Any, sources: Sequence[str]) -> str:
 
 
 def traced(text: str, heading: str, root: str = "") -> str:
-    """A link to a heading of the page of provenance, such as a claim's id.
-
-    root: the way from the linking page to the repository, e.g. "../".
-    """
+    """A link to a heading of the page of provenance; root: the way from here to the repository, e.g. "../"."""
     slug = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")  # as GitHub makes headings into anchors
     return f"[{text}]({root}{PROVENANCE}#{slug})"
 
 
 def say(text: str, *sources: str) -> None:
-    """Display a paragraph whose numbers were filled in from the records.
-
-    sources: the questions that it tells of and no figure or table shows.
-    """
+    """Display a paragraph with numbers from the records; sources: questions that no figure or table shows."""
     display(Markdown(" ".join(text.split())))
 
 

@@ -10,9 +10,10 @@ from distillation.core import objectives
 def noise_to_signal(model: nn.Module, inputs: Tensor, targets: Tensor, temperature: float, chunk: int = 50) -> dict:
     """Trace of the covariance of the per-case gradients, squared norm of their mean, and the ratio of the two.
 
-    inputs: (cases, ...); targets: (cases, classes) distributions at the temperature.  The gradient is that of
-    temperature**2 times the soft cross-entropy, with respect to all weights.
+    inputs: (cases, ...); targets: (cases, classes) distributions at the temperature, else ValueError.  The gradient is
+    that of temperature**2 times the soft cross-entropy, with respect to all weights.
     """
+    objectives.check_soft_targets(targets, "targets")
     weights = {name: value.detach() for name, value in model.named_parameters()}
 
     def case_loss(weights: dict[str, Tensor], x: Tensor, target: Tensor) -> Tensor:

@@ -1,32 +1,53 @@
-"""The objectives of section 2, and the means of distributions that make soft targets: the equations, nothing else."""
+"""The objectives of section 2, and the means that make soft targets: the equations, in float32 or float64 alone."""
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 
-def soften(logits: Tensor, temperature: float) -> Tensor:
-    """Softmax at a temperature (equation 1): probabilities of the same shape as logits, classes last.
+def class_labels(
+    labels: ArrayLike, classes: int | None = None, cases: int | None = None, name: str = "labels", of: str = "classes"
+) -> Tensor:
+    """Labels (cases,) of any integer type as int64.
 
-    Raises ValueError for temperature <= 0 and for logits that hold NaN or infinity.
+    Raises ValueError for another type or shape, and, given the number of classes, for labels outside (without it, no
+    device is waited for).  name, of: what the labels and the classes are, for errors.
     """
-    _check_temperature(temperature)
-    if not torch.isfinite(logits).all():
-        raise ValueError("The logits hold NaN or infinity; a training run has diverged. Lower its learning rate.")
-    return torch.softmax(logits / temperature, dim=-1)
+    found = torch.as_tensor(labels)
+    is_integer = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+    if not is_integer or found.ndim != 1 or cases not in (None, len(found)):
+        wanted = "one integer per case" if cases is None else f"{cases} integers"
+        raise ValueError(f"The {name} are {found.dtype} of shape {tuple(found.shape)}; pass {wanted}.")
+    found = found.long()
+    if classes is not None and len(found) and not (found.min() >= 0 and found.max() < classes):
+        raise ValueError(f"The {name} lie from {found.min()} to {found.max()}, but there are {classes} {of}.")
+    return found
 
 
-def check_soft_targets(soft_targets: Tensor) -> Tensor:
-    """Return soft_targets, (..., classes), if each row is a distribution; else raise ValueError.
+def widened(values: Tensor) -> Tensor:
+    """The values in float32, or as they are if in float64."""
+    return values if values.dtype == torch.float64 else values.float()
 
-    Called once where soft targets are made, not in every step.
-    """
-    if not torch.isfinite(soft_targets).all():
-        raise ValueError("The soft targets hold NaN or infinity; look at the teacher's logits.")
-    if (soft_targets < 0).any():
-        raise ValueError("The soft targets hold negative values; pass probabilities, not logits.")
-    if not torch.allclose(soft_targets.sum(-1), torch.ones((), dtype=soft_targets.dtype), atol=1e-3):
-        raise ValueError("The soft targets' rows do not sum to one; pass probabilities, not logits.")
+
+def check_finite(values: Tensor, name: str) -> Tensor:
+    """Return the values, or raise ValueError.  It waits for the device: not for every step of a training."""
+    if not torch.isfinite(values).all():
+        raise ValueError(f"The {name} hold NaN or infinity; a training run has diverged: lower its learning rate.")
+    return values
+
+
+def soften(logits: Tensor, temperature: float, name: str = "logits") -> Tensor:
+    """Softmax (..., classes) at a temperature (equation 1).  ValueError for temperature <= 0 and logits not finite."""
+    return torch.softmax(_divided(check_finite(logits, name), temperature), dim=-1)
+
+
+def check_soft_targets(soft_targets: Tensor, name: str = "soft targets") -> Tensor:
+    """Return soft_targets, (..., classes), if each row is a distribution, else raise ValueError; not for every step."""
+    sums = widened(check_finite(soft_targets, name)).sum(-1)
+    rounded = 1e-2 if soft_targets.dtype == torch.bfloat16 else 1e-3
+    if (soft_targets < 0).any() or not torch.allclose(sums, torch.ones_like(sums), atol=rounded):
+        raise ValueError(f"The {name} are negative or their rows do not sum to one; pass probabilities, not logits.")
     return soft_targets
 
 
@@ -36,10 +57,9 @@ def soft_cross_entropy(logits: Tensor, soft_targets: Tensor, temperature: float)
     logits, soft_targets: (batch, classes).  Summed over classes (not averaged: KLDivLoss's "mean" divides by the
     number of classes too).  Its gradient is (q - p) / T per case (section 2.1), without the factor T**2.
     """
-    _check_temperature(temperature)
     if logits.shape != soft_targets.shape:
         raise ValueError(f"Logits {tuple(logits.shape)} and soft targets {tuple(soft_targets.shape)} differ in shape.")
-    return -(soft_targets * F.log_softmax(logits / temperature, dim=-1)).sum(-1).mean()
+    return -(widened(soft_targets) * F.log_softmax(_divided(logits, temperature), dim=-1)).sum(-1).mean()
 
 
 def distillation_loss(
@@ -51,7 +71,7 @@ def distillation_loss(
     summing to one (see `check_soft_targets`).  labels: (batch,) class indices, or None for an unlabelled transfer set
     (then hard_weight must be 0).  The soft term is multiplied by temperature**2, so its gradient keeps its size as the
     temperature changes.  Returns the mean over the batch, in nats.  Raises ValueError for temperature <= 0, a weight
-    outside [0, 1] or mismatched shapes.
+    outside [0, 1], mismatched shapes and labels that are no integers.  No values are looked at: that is done once.
     """
     if not 0 <= hard_weight <= 1:
         raise ValueError(f"hard_weight must lie between 0 and 1, not {hard_weight}.")
@@ -60,7 +80,7 @@ def distillation_loss(
         return soft
     if labels is None:
         raise ValueError("An unlabelled transfer set has no hard targets: set hard_weight to 0.")
-    return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(logits, labels)
+    return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(widened(logits), class_labels(labels))
 
 
 def logit_matching_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
@@ -77,31 +97,29 @@ def logit_matching_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 def zero_mean(logits: Tensor) -> Tensor:
     """Logits with each case's mean over the classes (last dimension) removed."""
-    return logits - logits.mean(-1, keepdim=True)
+    return widened(logits) - widened(logits).mean(-1, keepdim=True)
 
 
 def mix_labels(soft_targets: Tensor, labels: Tensor, weight: float) -> Tensor:
-    """Soft targets modified by the correct labels: the alternative that section 2 reports as worse.
-
-    soft_targets: (batch, classes); labels: (batch,).  Returns (1 - weight) p + weight * one-hot label.
-    """
-    one_hot = F.one_hot(labels, soft_targets.shape[-1]).to(soft_targets.dtype)
-    return (1 - weight) * soft_targets + weight * one_hot
+    """(1 - weight) p + weight * one-hot label, (batch, classes): the alternative that section 2 reports as worse."""
+    if not 0 <= weight <= 1:
+        raise ValueError(f"The labels' weight must lie between 0 and 1, not {weight}.")
+    soft, (cases, classes) = widened(soft_targets), soft_targets.shape
+    one_hot = F.one_hot(class_labels(labels, classes, cases=cases), classes).to(soft.dtype)
+    return (1 - weight) * soft + weight * one_hot
 
 
 def arithmetic_mean(probabilities: Tensor) -> Tensor:
     """Arithmetic mean over the first dimension; probabilities (members, ..., classes) -> (..., classes)."""
-    return probabilities.mean(0)
+    return check_finite(widened(probabilities).mean(0), "members' probabilities")
 
 
 def geometric_mean(log_probabilities: Tensor) -> Tensor:
-    """Normalised geometric mean over the first dimension of log-probabilities (members, ..., classes).
-
-    Takes logarithms, so that a probability too small for a float does not veto a class.
-    """
-    return torch.softmax(log_probabilities.mean(0), dim=-1)
+    """Normalised geometric mean, likewise; of logarithms, so that what is too small for a float vetoes no class."""
+    return check_finite(torch.softmax(widened(log_probabilities).mean(0), dim=-1), "members' log-probabilities")
 
 
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"The temperature must be positive, not {temperature}.")
+def _divided(logits: Tensor, temperature: float) -> Tensor:
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"The temperature must be positive and finite, not {temperature}.")
+    return widened(logits) / temperature

@@ -1,7 +1,6 @@
 """Means, intervals and verdicts, from stated rules."""
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,47 +61,20 @@ def difference(a, b) -> Estimate:
     values = tuple((a.mean() - b).tolist()) if len(a) < len(b) else tuple((a - b.mean()).tolist())
     if min(len(a), len(b)) < 2:
         return Estimate(mean, math.nan, math.nan, values)
-    errors = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    spread = sum(errors)
-    if spread == 0:
+    if a.std() == b.std() == 0:
         return Estimate(mean, mean, mean, values)
-    freedom = spread**2 / (errors[0] ** 2 / (len(a) - 1) + errors[1] ** 2 / (len(b) - 1))
-    half = stats.t.ppf(0.975, freedom) * math.sqrt(spread)
-    return Estimate(mean, mean - half, mean + half, values)
-
-
-def bootstrap(
-    groups: Sequence[str], statistic: Callable[[np.ndarray, np.random.Generator], float], *, rounds: int = 2000
-) -> tuple[float, float]:
-    """The 95 % percentile interval of a statistic over cases that come in groups, such as utterances of speakers.
-
-    Groups are drawn with replacement, then cases within each.  groups: the group of each case; statistic: from case
-    indices (with repetitions) and a generator, with which it may resample what else varies, such as seeds.
-    """
-    random = np.random.default_rng(0)
-    names = np.asarray(groups)
-    members = [np.flatnonzero(names == name) for name in dict.fromkeys(groups)]
-    values = []
-    for _ in range(rounds):
-        drawn = [members[number] for number in random.integers(len(members), size=len(members))]
-        cases = np.concatenate([random.choice(each, len(each)) for each in drawn])
-        values.append(statistic(cases, random))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return Estimate(mean, float(interval.low), float(interval.high), values)
 
 
 def indistinguishable_from_best(values: dict[float, list[float]]) -> tuple[float, tuple[float, ...]]:
     """The setting with the lowest mean, and all settings whose paired difference from it has an interval over zero.
 
-    values: setting -> one value per seed, seeds in the same order; lower is better.  With one seed every setting within
-    no distance of the best counts, so only ties do.
+    values: setting -> one value per seed, seeds in the same order; lower is better.  With one seed only ties count.
     """
     best = min(values, key=lambda setting: float(np.mean(values[setting])))
-    near = []
-    for setting, runs in values.items():
-        gap = estimate(np.subtract(runs, values[best]))
-        if setting == best or (gap.low <= 0 if len(runs) > 1 else gap.mean <= 0):
-            near.append(setting)
+    gaps = {setting: estimate(np.subtract(runs, values[best])) for setting, runs in values.items()}
+    near = [name for name, gap in gaps.items() if name == best or (gap.low if gap.seeds > 1 else gap.mean) <= 0]
     return best, tuple(sorted(near))
 
 
@@ -138,11 +110,8 @@ def agreement(found: Estimate, paper: float, target: tuple[float, float] | None 
     paper's figure or with an interval that holds it.  "partly" if the mean lies within 50 %; else "not reproduced".
     """
     distance = abs(found.mean - paper) / abs(paper)
-    if target is not None:
-        close = target[0] <= found.mean <= target[1]
-    else:
-        close = distance <= 0.15 or found.low <= paper <= found.high
-    if close:
+    close = distance <= 0.15 or found.low <= paper <= found.high
+    if close if target is None else target[0] <= found.mean <= target[1]:
         return "reproduced"
     return "partly" if distance <= 0.5 else "not reproduced"
 

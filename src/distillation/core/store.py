@@ -1,9 +1,7 @@
-"""What is on disk: one JSON record per run, named by its configuration and recipe, and weights and outputs beside it.
-
-Files are written whole or not at all.
-"""
+"""What is on disk, written whole or not at all: a JSON record per run, named by its settings, and weights beside it."""
 
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import json
@@ -84,8 +82,10 @@ def profile_named(name: str, profiles: Iterable[Any]) -> Any:
 
 
 def results_folder(profile: str) -> Path:
-    """results/<profile>, in the repository or in $DISTILLATION_RESULTS."""
-    return Path(os.environ.get("DISTILLATION_RESULTS") or REPOSITORY / "results") / profile
+    """results/<profile>, in the checkout or in $DISTILLATION_RESULTS; StoreError where there is neither."""
+    if not (given := os.environ.get("DISTILLATION_RESULTS")) and not (REPOSITORY / "pyproject.toml").exists():
+        raise StoreError("This installed copy has no folder for results: set DISTILLATION_RESULTS to one.")
+    return Path(given or REPOSITORY / "results") / profile
 
 
 @dataclass(frozen=True)
@@ -121,23 +121,18 @@ class Store:
 
     def read(self, config: Configuration) -> dict:
         """The run's record.  Raises StoreError if it is missing, not JSON, or not this run's."""
-        path, shown = noted(self.path(config)), f"records/{self.name(config)}.json"
+        path, shown = self.path(config), f"records/{self.name(config)}.json"
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
-            raise StoreError(
-                f"{shown} is missing: run ./run_all.sh {self.folder.parent.name}, which trains what it lacks. "
-                f"({config})"
-            ) from None
+            command = f"run ./run_all.sh {self.folder.parent.name}, which trains what it lacks"
+            raise StoreError(f"{shown} is missing: {command}. ({config})") from None
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
-        if not isinstance(record, dict) or (record.get("recipe"), record.get("config")) != (
-            config.recipe,
-            plain(config),
-        ):
+        wanted = (config.recipe, plain(config))
+        if not isinstance(record, dict) or (record.get("recipe"), record.get("config")) != wanted:
             raise StoreError(f"{shown} is not the record of this configuration and recipe. Delete it and run again.")
-        digest = record.pop("digest", None)
-        if digest != _digest_of_record(record) or not isinstance(record.get("metrics"), dict):
+        if record.get("digest") != _digest_of_record(record) or not isinstance(record.get("metrics"), dict):
             raise StoreError(f"{shown} is damaged (it is not what was written). Delete it and run again.")
         return record
 
@@ -149,7 +144,7 @@ class Store:
         """Write the run's record in one step: at any moment there is a whole record or none."""
         record = {"config": plain(config), "recipe": config.recipe} | record
         with written_whole(self.path(config)) as partial:
-            partial.write_text(_as_text(record | {"digest": _digest_of_record(record)}) + "\n")
+            partial.write_text(_as_text(record | {"digest": _digest_of_record(record)}) + "\n", "utf-8")
 
     @contextmanager
     def claimed(self, config: Configuration, *, wait: bool = True) -> Iterator[bool]:
@@ -175,16 +170,14 @@ class Store:
 
     def tensors(self, config: Configuration) -> dict[str, Tensor]:
         """The run's weights and outputs.  Raises StoreError if they are not on this disk or damaged."""
-        path = self.tensors_path(config)
+        shown = f"records/{self.name(config)}.safetensors"
         try:
-            return load_tensors(path)[0]
+            return load_tensors(self.tensors_path(config))[0]
         except FileNotFoundError:
-            raise StoreError(
-                f"records/{self.name(config)}.safetensors is not on this disk (only records are published): sweep its "
-                "configuration with needs_tensors=True first."
-            ) from None
+            why = "is not on this disk (only records are published)"
+            raise StoreError(f"{shown} {why}: sweep its configuration with needs_tensors=True first.") from None
         except SafetensorError as error:
-            raise StoreError(f"{path.name} is damaged ({error}). Delete it and run again.") from None
+            raise StoreError(f"{shown} is damaged ({error}). Delete it and run again.") from None
 
     def checkpoint(self, config: Configuration) -> Path:
         """Where a long run saves its last epoch."""
@@ -207,8 +200,8 @@ def _as_text(value: Any, indent: int = 1) -> str:
 
 
 def _digest_of_record(record: dict) -> str:
-    """SHA-256 of a record as it is read: numbers as keys are texts then."""
-    as_read = json.loads(json.dumps(record))
+    """SHA-256 of a record as it is read (numbers as keys are texts then), but for the digest in it."""
+    as_read = json.loads(json.dumps({key: value for key, value in record.items() if key != "digest"}))
     return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
@@ -226,10 +219,7 @@ def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str
 
 
 def load_tensors(path: Path, *, needs_digest: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and texts in a file.  Raises SafetensorError unless they are what was written.
-
-    A file without a digest, as weights of before version 0.2.0 are, is only checked for its form, or refused.
-    """
+    """The tensors and texts in a file.  Raises SafetensorError unless they are what was written, as far as it says."""
     with safe_open(path, "pt") as saved:
         tensors, texts = {name: saved.get_tensor(name) for name in saved.keys()}, saved.metadata() or {}  # noqa: SIM118
     digest = texts.pop("digest", None)
@@ -251,7 +241,7 @@ def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
 def written_whole(path: Path) -> Iterator[Path]:
     """Gives the path of a partial file to write, which takes the place of the given one in one step afterwards.
 
-    At any moment there is a whole file or none.  Raises StoreError, and leaves nothing, where it cannot be written.
+    Raises StoreError, and leaves nothing, where it cannot be written.
     """
     # No other process has this name, not even on another machine that shares the folder.
     partial = path.with_suffix(f".{platform.node()}.{os.getpid()}.partial")
@@ -259,11 +249,20 @@ def written_whole(path: Path) -> Iterator[Path]:
         with writable(path.parent):
             yield partial
             with open(partial, "rb") as file:
-                os.fsync(file.fileno())
+                _flush_to_disk(file.fileno())
             os.replace(partial, path)
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def _flush_to_disk(descriptor: int) -> None:
+    """As fsync, where the file system has it: some network and user-space ones do not."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
 
 
 @contextmanager
@@ -282,34 +281,11 @@ def writable(folder: Path) -> Iterator[None]:
         ) from None
 
 
-_watching: list[set[Path]] = []
-
-
-@contextmanager
-def watched() -> Iterator[set[Path]]:
-    """Gives the set of the published files that are read meanwhile; it fills as they are."""
-    found: set[Path] = set()
-    _watching.append(found)
-    try:
-        yield found
-    finally:
-        _watching[:] = [each for each in _watching if each is not found]
-
-
-def noted(*paths: Path) -> Path:
-    """Tell those who watch that what is made now follows from these files; return the first."""
-    for found in _watching:
-        found.update(paths)
-    return paths[0]
-
-
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock that a file stands for; it is made and deleted here.  Gives whether the lock is held.
+    """Hold the lock that a file stands for, made and deleted here; give False at once if another has it and not wait.
 
-    While another process holds it, this waits, or gives False at once if wait is False.  The system frees the lock when
-    its holder ends, however it ends, so no lock outlives a killed process.  A file system without locks has none to
-    wait for: everyone holds them.
+    The system frees the lock when its holder ends, however it ends.  A file system without locks lets everyone hold it.
     """
     while True:
         with open(path, "a") as file:

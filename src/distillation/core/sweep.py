@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from distillation.core.training import Diverged, device
 
 Questions = Mapping[str, list[Configuration]]  # the runs that each question needs
 Plan = Mapping[str, Questions]  # by notebook ("02")
+# joblib counts the processors that this process may use, by affinity and by its container's limit.
+torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count()))
 
 
 def sweep(
@@ -135,8 +138,7 @@ def finish(config: Configuration, store: Store, needs_tensors: bool = False, wai
     with store.claimed(config, wait=wait) as held:
         if not held or store.done(config, needs_tensors):
             return
-        threads_before = torch.get_num_threads()
-        generator_before = torch.get_rng_state()
+        threads_before, generator_before = torch.get_num_threads(), torch.get_rng_state()
         torch.set_num_threads(config.threads)
         started = time.monotonic()
         try:
@@ -145,6 +147,8 @@ def finish(config: Configuration, store: Store, needs_tensors: bool = False, wai
         finally:
             torch.set_num_threads(threads_before)
             torch.set_rng_state(generator_before)
+        if config.has_tensors and not has_diverged(result) and not store.tensors_path(config).exists():
+            raise TypeError(f"{type(config).__name__} wrote no tensors: set has_tensors = False.")
         store.write(config, result | {"seconds": round(time.monotonic() - started, 2), "environment": environment()})
 
 
@@ -155,7 +159,7 @@ def environment() -> dict:
         "device": device().type,
         "matrix_units": device().type == "cpu" and torch.cpu._is_amx_tile_supported(),
         "processor": _processor(),
-        "cores": os.cpu_count(),
+        "cores": joblib.cpu_count(),
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -172,15 +176,11 @@ def _spread(configs: list[Configuration], store: Store, needs_tensors: bool, wai
     jobs = min(_jobs(), len(configs))
     if jobs == 1:
         return (finish(config, store, needs_tensors, wait) for config in configs)
-    calls = (joblib.delayed(finish)(config, store, needs_tensors, wait) for config in configs)
-    return joblib.Parallel(n_jobs=jobs, backend=_backend(), return_as="generator_unordered")(calls)
-
-
-def _backend() -> str:
     backend = os.environ.get("DISTILLATION_BACKEND", "loky")
     if backend == "threading":  # the generator of random numbers is the process's
         raise ValueError("DISTILLATION_BACKEND=threading: each run needs a process of its own, as loky or ray give it.")
-    return backend
+    calls = (joblib.delayed(finish)(config, store, needs_tensors, wait) for config in configs)
+    return joblib.Parallel(n_jobs=jobs, backend=backend, return_as="generator_unordered")(calls)
 
 
 def _jobs() -> int:
@@ -188,25 +188,29 @@ def _jobs() -> int:
         if not given.isdecimal() or int(given) == 0:
             raise ValueError(f"DISTILLATION_JOBS={given}: give a number of processes, 1 or more.")
         return int(given)
-    return (os.cpu_count() or 1) if device().type == "cpu" else 1
+    return joblib.cpu_count() if device().type == "cpu" else 1
 
 
 @cache
 def _processor() -> str:
     """The processor's name: runs on another one may differ in their last digits."""
-    if sys.platform == "linux":
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
+    told = Path("/proc/cpuinfo").read_text("utf-8", "replace") if sys.platform == "linux" else ""
+    names = re.findall(r"^model name\s*: (.*)", told, re.MULTILINE)
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 @cache
 def _commit() -> str:
-    command = ["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError:  # a worker may have no git
+    """The commit of this checkout, with "+" after it if the package was changed since; "unknown" outside of one."""
+    top, commit = _git("rev-parse", "--show-toplevel"), _git("rev-parse", "--short", "HEAD")
+    if not commit or Path(top).resolve() != REPOSITORY:  # a copy inside of another repository has that one's commit
         return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    return commit + "+" if _git("status", "--porcelain", "--", "src") else commit
+
+
+def _git(*arguments: str) -> str:
+    try:  # a worker may have no git
+        done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -52,25 +52,21 @@ class Optimisation:
 
 
 def device() -> torch.device:
-    """The device of DISTILLATION_DEVICE, or the best there is: CUDA, Apple's MPS, CPU."""
-    if forced := os.environ.get("DISTILLATION_DEVICE"):
-        return torch.device(forced)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The device of DISTILLATION_DEVICE, or the best: CUDA, Apple's MPS, CPU.  ValueError for one that is not there."""
+    here = ["cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))] * torch.cuda.is_available()
+    here += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+    chosen = os.environ.get("DISTILLATION_DEVICE") or here[0]
+    if chosen not in here:
+        raise ValueError(f"DISTILLATION_DEVICE={chosen}: choose cpu, cuda or mps; this machine has {', '.join(here)}.")
+    return torch.device(chosen)
 
 
 def compute_dtype(precision: str) -> torch.dtype:
     """The dtype of the matrix products: bfloat16 if asked for and the device has units for it, else float32."""
     if precision not in ("bf16", "float32"):
         raise ValueError(f"Unknown precision {precision!r}: use 'bf16' or 'float32'.")
-    if precision == "float32":
-        return torch.float32
-    if device().type == "cuda":
-        has_units = torch.cuda.is_bf16_supported()
-    else:
-        has_units = device().type == "cpu" and torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if has_units else torch.float32
+    has_units = {"cuda": torch.cuda.is_bf16_supported, "cpu": torch.cpu._is_amx_tile_supported}.get(device().type)
+    return torch.bfloat16 if precision == "bf16" and has_units and has_units() else torch.float32
 
 
 def schedule(progress: float, settings: Optimisation) -> tuple[float, float]:
@@ -84,10 +80,12 @@ def batches_of(inputs: Tensor | Gatherable, jitter: int, dtype: torch.dtype) -> 
     """A function from case indices to a batch (len(indices), pixels), shifted at random if jitter > 0.
 
     inputs: (cases, height, width) with values in [0, 1], or (cases, features) without jitter, or what gathers its own
-    batches.  A shift is one gather from a view of the zero-padded images, so nothing is copied but the batch itself.
+    batches.  A shift is one gather from a view of the zero-padded images: nothing is copied but the batch itself.
     """
     if not isinstance(inputs, Tensor):
         return inputs.gatherer(device(), dtype)
+    if not inputs.is_floating_point():
+        raise ValueError(f"The inputs are {inputs.dtype}; pass floats, such as uint8 pictures / 255.")
     if jitter == 0:
         flat = inputs.reshape(len(inputs), -1).to(device(), dtype)
         return lambda index: flat[index]
@@ -125,11 +123,7 @@ def train(
     dtype = compute_dtype(settings.precision)
     batch = batches_of(inputs, settings.jitter, dtype)
     optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=0.0,
-        momentum=settings.momentum,
-        weight_decay=weight_decay,
-        fused=device().type != "mps",
+        model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=weight_decay, fused=device().type != "mps"
     )
     cases = len(inputs) if order is None else len(order())
     history = _restore(model, optimiser, checkpoint)
@@ -157,10 +151,8 @@ def train(
         if not torch.isfinite(total):
             if checkpoint is not None:
                 checkpoint.unlink(missing_ok=True)
-            raise Diverged(
-                f"The loss became {total.item()} in epoch {epoch + 1} of {settings.epochs} at a peak learning rate of "
-                f"{settings.learning_rate:g}; lower the learning rate."
-            )
+            when = f"in epoch {epoch + 1} of {settings.epochs} at a peak learning rate of {settings.learning_rate:g}"
+            raise Diverged(f"The loss became {total.item()} {when}; lower the learning rate.")
         row = {"loss": total.item() / steps_per_epoch}
         if after_epoch is not None:
             row |= after_epoch(model)
@@ -205,11 +197,11 @@ def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | No
     try:
         saved, texts = load_tensors(path)
     except SafetensorError:
-        print(f"{path.name} is damaged; the run starts again from its first epoch.")
-        return []
+        saved, texts = {}, {}
     kind = device().type
-    if texts.get("device") != kind:  # its random numbers are another generator's
-        print(f"{path.name} was not made on this kind of device ({kind}); the run starts again from its first epoch.")
+    if texts.get("device") != kind:  # another's random numbers are another generator's
+        why = f"was not made on this kind of device ({kind})" if saved else "is damaged"
+        print(f"{path.name} {why}; the run starts again from its first epoch.")
         return []
     model.load_state_dict({name: saved[f"model.{name}"] for name in model.state_dict()})
     state = optimiser.state_dict()

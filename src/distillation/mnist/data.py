@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from distillation.core.data import DataError, data_folder, fetch
+from distillation.core.data import DataError, obtain, reading
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -42,7 +41,6 @@ FILES = {
     ),
 }
 DIGITS = tuple("0123456789")
-REMEDY = "Delete the file and run again, or set DISTILLATION_DATA to a folder with a whole copy."
 
 
 @dataclass(frozen=True)
@@ -71,17 +69,18 @@ def load(name: str) -> Images:
 
 
 def find() -> str:
-    """The name of the data set to use: "mnist" if its files are there or can be downloaded, else "digits"."""
+    """The data set to use: "mnist" if its files are there or can be downloaded, else "digits", and it prints why."""
     try:
         for name in FILES:
             _file(name)
-    except DataError:
+    except DataError as reason:
+        print(f"MNIST is not here and cannot be downloaded: scikit-learn's digits stand in for it. {reason}")
         return "digits"
     return "mnist"
 
 
 def load_mnist() -> Images:
-    """60,000 training and 10,000 test images of 28x28, from $DISTILLATION_DATA/mnist, data/mnist or the mirrors.
+    """60,000 training and 10,000 test images of 28x28, from $DISTILLATION_DATA, data/ or the mirrors.
 
     Raises DataError, naming the file and the remedy, for anything but the published content.
     """
@@ -114,26 +113,20 @@ def load_stand_in() -> Images:
 
 
 def read_idx(path: Path, sha256: str, cases: int) -> Tensor:
-    """The uint8 tensor in a gzipped IDX file: (cases, 28, 28) images or (cases,) labels, verified by content."""
-    shown = f"{path.parent.name}/{path.name}"
-    try:
-        content = path.read_bytes()
-        unpacked = b""
-        with gzip.open(path) as stream:
+    """The uint8 tensor in an IDX file, gzipped or not: (cases, 28, 28) images or (cases,) labels, verified by content.
+
+    Raises DataError, naming the file and the remedy, for anything but the published content.
+    """
+    unpacked = bytearray()
+    with reading(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        try:
             while block := stream.read1(1 << 20):
                 unpacked += block
-    except EOFError:
-        item = 784 if "images" in path.name else 1
-        have = max(0, len(unpacked) - 16) // item
-        raise DataError(
-            f"{shown} ends after about {have:,} of {cases:,} items: the download was cut short. {REMEDY}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{shown} is not a readable gzip file ({error}). {REMEDY}") from None
-    except Exception as error:  # zlib.error is none of the above
-        raise DataError(f"{shown} is damaged ({error}; {len(content):,} bytes). {REMEDY}") from None
-    if hashlib.sha256(unpacked).hexdigest() != sha256:
-        raise DataError(f"{shown} does not hold MNIST as published (its SHA-256 differs). {REMEDY}")
+        except EOFError:
+            have = max(0, len(unpacked) - 16) // (784 if "images" in path.name else 1)
+            raise DataError(f"is truncated, ending after about {have:,} of {cases:,} items") from None
+        if hashlib.sha256(unpacked).hexdigest() != sha256:
+            raise DataError(f"does not hold MNIST as published (the SHA-256 of its {len(unpacked):,} bytes differs)")
     dimensions = unpacked[3]
     shape = struct.unpack(f">{dimensions}I", unpacked[4 : 4 + 4 * dimensions])
     values = np.frombuffer(unpacked, np.uint8, offset=4 + 4 * dimensions)
@@ -141,9 +134,8 @@ def read_idx(path: Path, sha256: str, cases: int) -> Tensor:
 
 
 def _file(name: str) -> Path:
-    path = data_folder() / "mnist" / f"{name}.gz"
-    if path.exists():
-        return path
-    if os.environ.get("DISTILLATION_OFFLINE"):
-        raise DataError(f"mnist/{name}.gz is missing and DISTILLATION_OFFLINE forbids downloads.")
-    return fetch(f"{name}.gz", MIRRORS, f"md5:{FILES[name][0]}", path.parent)
+    """Where a file of FILES is: packed or not, under one of its two usual names, perhaps in torchvision's folder."""
+    dotted = name.replace("-idx", ".idx")
+    names = (f"{name}.gz", f"{dotted}.gz", dotted, name)
+    forms = tuple(f"{folder}{each}" for folder in ("", "raw/", "MNIST/raw/") for each in names)
+    return obtain(("mnist", "MNIST"), forms, MIRRORS, f"md5:{FILES[name][0]}")

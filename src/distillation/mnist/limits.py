@@ -10,13 +10,16 @@ from distillation.core import objectives
 
 def logit_range(*logits: Tensor) -> float:
     """The largest spread between the logits of a case, over all the tensors (cases, classes)."""
-    return max(float((z.max(-1).values - z.min(-1).values).max()) for z in logits)
+    return max(float((z.max(-1).values - z.min(-1).values).max()) for z in map(objectives.widened, logits))
 
 
 def soft_gradient(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Per-case gradient (cases, classes) of the soft cross-entropy by autograd, without the factor T**2."""
-    z = logits.detach().double().clone().requires_grad_()
-    soft = objectives.soften(teacher_logits.double(), temperature)
+    """Per-case gradient (cases, classes) of the soft cross-entropy by autograd, without the factor T**2.
+
+    Raises ValueError for logits that are not finite.
+    """
+    z = objectives.check_finite(logits.detach(), "student's logits").double().clone().requires_grad_()
+    soft = objectives.soften(teacher_logits.double(), temperature, "teacher's logits")
     (gradient,) = torch.autograd.grad(objectives.soft_cross_entropy(z, soft, temperature) * len(z), z)
     return gradient
 

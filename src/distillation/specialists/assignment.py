@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
+from distillation.core.objectives import check_finite, check_soft_targets, class_labels
 from distillation.core.store import Configuration, Store
 from distillation.specialists.generalists import Generalist, load
 
@@ -79,14 +80,10 @@ def covariance(probabilities: Tensor) -> Tensor:
     No true labels are needed.  Raises ValueError for fewer than two cases, NaN or infinity, negative values, and rows
     that do not sum to one.
     """
-    if len(probabilities) < 2:
-        raise ValueError(f"A covariance needs the predictions of at least two cases, not of {len(probabilities)}.")
-    if not torch.isfinite(probabilities).all():
-        raise ValueError("The generalist's predictions hold NaN or infinity; look at its logits.")
-    sums = probabilities.double().sum(-1)
-    if (probabilities < 0).any() or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-        raise ValueError("The generalist's predictions are not distributions over the classes; pass probabilities.")
-    return torch.cov(probabilities.double().T)
+    if probabilities.ndim != 2 or len(probabilities) < 2:
+        shape = tuple(probabilities.shape)
+        raise ValueError(f"A covariance needs predictions (cases, classes) of at least two cases, not {shape}.")
+    return torch.cov(check_soft_targets(probabilities, "generalist's predictions").double().T)
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -94,8 +91,8 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
 
     predicted, labels: (cases,) class indices.  Raises ValueError for indices outside the classes.
     """
-    check_labels(predicted, classes)
-    check_labels(labels, classes)
+    predicted = class_labels(predicted, classes, name="predicted classes")
+    labels = class_labels(labels, classes, cases=len(predicted))
     counts = torch.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes).double()
     return (counts + counts.T).fill_diagonal_(0)
 
@@ -131,11 +128,13 @@ def subsets(points: Tensor, clusters: Tensor, size: int) -> list[tuple[int, ...]
 
     Subsets may overlap and a class may be in none (section 5.3, table 4).  points: (classes, dimensions).  clusters:
     (classes,) from `cluster`, or any other partition, such as the superclasses; the subsets are in the order of its
-    numbers.  Raises ValueError unless 1 <= size < classes, and for another number of classes in clusters.
+    numbers.  Raises ValueError unless 1 <= size < classes, for another number of classes in clusters, clusters that are
+    no integers, and points that are not finite.
     """
     _check_size(size, len(points))
     if clusters.shape != (len(points),):
         raise ValueError(f"There are {len(points)} points but clusters of shape {tuple(clusters.shape)}.")
+    clusters, points = class_labels(clusters, name="clusters"), check_finite(points, "points")
     centroids = torch.stack([points[clusters == name].mean(0) for name in clusters.unique()])
     distances = torch.cdist(centroids, points, compute_mode="donot_use_mm_for_euclid_dist")
     nearest = distances.argsort(dim=1, stable=True)[:, :size]
@@ -151,32 +150,43 @@ def random_subsets(classes: int, number: int, size: int, seed: int) -> list[tupl
 
 
 def membership(subsets: Sequence[Sequence[int]], classes: int) -> Tensor:
-    """Which classes each subset holds, (subsets, classes) bool."""
+    """Which classes each subset holds, (subsets, classes) bool.  Raises ValueError for unknown and repeated ones."""
     held = torch.zeros(len(subsets), classes, dtype=torch.bool)
     for row, subset in zip(held, subsets, strict=True):
-        row[list(subset)] = True
+        row[check_known(subset, classes)] = True
     return held
 
 
-def check_subset(classes: Sequence[int], number: int) -> None:
-    """Raise ValueError unless these are some but not all of `number` classes, each once."""
+def check_subset(classes: Sequence[int], number: int) -> list[int]:
+    """Return `plain` classes; raise ValueError unless they are some but not all of `number`, each once."""
     if len(classes) == 0:
         raise ValueError("A specialist needs at least one class; its subset is empty.")
-    check_known(classes, number)
-    if len(classes) == number:
+    found = check_known(classes, number)
+    if len(found) == number:
         raise ValueError(f"The subset holds all {number} classes and leaves none for the dustbin; train a generalist.")
+    return found
 
 
-def check_known(classes: Sequence[int], number: int) -> None:
-    if unknown := [each for each in classes if not 0 <= each < number]:
+def check_known(classes: Sequence[int], number: int) -> list[int]:
+    """Return `plain` classes; raise ValueError unless they are of `number`, each once."""
+    found = plain(classes)
+    if unknown := [each for each in found if not 0 <= each < number]:
         raise ValueError(f"The subset names classes {unknown}, but there are {number}, counted from 0.")
-    if repeated := [each for each, count in Counter(classes).items() if count > 1]:
+    if repeated := [each for each, count in Counter(found).items() if count > 1]:
         raise ValueError(f"The subset names classes {repeated} more than once; name each once.")
+    return found
 
 
-def check_labels(labels: Tensor, classes: int) -> None:
-    if ((labels < 0) | (labels >= classes)).any():
-        raise ValueError(f"The labels lie from {labels.min()} to {labels.max()}, but there are {classes} classes.")
+def plain(classes: Sequence[int]) -> list[int]:
+    """The classes of a subset as Python's integers: bytes would be a mask.  Raises ValueError for other types."""
+    size = len(classes)
+    return class_labels(classes, cases=size, name="classes of the subset").tolist() if size else []
+
+
+def check_bool(values: Tensor, name: str) -> None:
+    """Raise ValueError for another type, of which ~ and indexing mean something else."""
+    if values.dtype != torch.bool:
+        raise ValueError(f"{name} is {values.dtype}; pass bool.")
 
 
 def _check_size(size: int, classes: int) -> None:

@@ -79,7 +79,7 @@ CLAIMS = (
     Claim("open.soft_specialists", "06", "beyond", ("softmax: dustbin", "softmax: full"),
           "smallest share of special pictures, accuracy on them: full softmax minus dustbin",
           "points", "", _soft_specialists),
-    Claim("open.moe", "06", "beyond", ("few specialists", "mixture, continued"),
+    Claim("open.moe", "06", "beyond", ("specialists", "few specialists", "mixture, continued"),
           "accuracy: generalist and specialists minus a mixture of experts",
           "points", "", _mixture),
     Claim("open.distil_back", "06", "beyond", ("specialists", "q", "p"),

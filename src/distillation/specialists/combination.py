@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distillation.core.objectives import class_labels, widened
 from distillation.core.store import Configuration, Store
 from distillation.specialists import inference
-from distillation.specialists.assignment import Assignment, subsets_of
+from distillation.specialists.assignment import Assignment, check_bool, subsets_of
 from distillation.specialists.generalists import Split, load, percent_right
 from distillation.specialists.inference import Answer
 from distillation.specialists.nets import Specialist, corrected, special_share
@@ -74,9 +75,10 @@ def combined(generalist: Tensor, answers: list[Answer], labels: Tensor) -> dict:
 
     accuracy, conditional: of the generalist; the latter over pictures of classes that some specialist covers, answers
     restricted to those classes.  combined: one row per n and way to combine with accuracy, conditional, active (mean
-    number of active specialists), and `covered`, see `by_coverage`.
+    number of active specialists), and `covered`, see `by_coverage`.  Raises ValueError for labels that are no classes.
     """
     classes = generalist.shape[1]
+    labels = class_labels(labels, classes, cases=len(generalist))
     subsets = [answer.subset for answer in answers]
     cover = torch.zeros(classes, dtype=torch.int64)
     for subset in subsets:
@@ -107,7 +109,8 @@ def combined(generalist: Tensor, answers: list[Answer], labels: Tensor) -> dict:
 
 def _scores(generalist: Tensor, answers: list[Answer], active: Tensor) -> dict[str, Tensor]:
     # The generalist's probabilities stand below the answer, for when it may not be given.
-    own = F.one_hot(inference.own_answer(generalist, answers, active), generalist.shape[1]) + generalist.softmax(1)
+    probabilities = widened(generalist).softmax(1)
+    own = F.one_hot(inference.own_answer(generalist, answers, active), generalist.shape[1]) + probabilities
     found = (
         inference.combine(generalist, answers, active),
         own,
@@ -119,8 +122,11 @@ def _scores(generalist: Tensor, answers: list[Answer], active: Tensor) -> dict[s
 def conditional_accuracy(scores: Tensor, covered: Tensor, labels: Tensor) -> float:
     """Accuracy in percent on pictures of covered classes, answers restricted to those (table 3).
 
-    scores: (cases, classes); covered: (classes,) bool.
+    scores: (cases, classes); covered: (classes,) bool.  Raises ValueError for other types, and labels that are no
+    classes.
     """
+    check_bool(covered, "covered")
+    labels = class_labels(labels, scores.shape[1], cases=len(scores))
     chosen = covered[labels]
     return percent_right(scores[chosen].double().masked_fill(~covered, -torch.inf).argmax(1), labels[chosen])
 
@@ -128,8 +134,11 @@ def conditional_accuracy(scores: Tensor, covered: Tensor, labels: Tensor) -> flo
 def by_coverage(coverage: Tensor, before: Tensor, after: Tensor) -> list[dict]:
     """Table 4: per number of specialists covering the right class the cases, and what the specialists changed.
 
+    coverage: (cases,) of the right class; before, after: (cases,) bool, whether the answers are right.  In a row,
     before: right by the generalist alone; fixed: wrong before and right after; broken: the other way round.
     """
+    check_bool(before, "before")
+    check_bool(after, "after")
     return [
         {
             "specialists": number,

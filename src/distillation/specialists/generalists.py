@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distillation.core.objectives import check_finite, class_labels
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.specialists.convnets import residual_net
-from distillation.specialists.data import Pictures, cifar100, glyphs
+from distillation.specialists.data import Pictures, check_pictures, cifar100, glyphs
 
 HELD_OUT = 10  # one training picture in so many is held out for every choice
 
@@ -114,6 +115,7 @@ class Batches:
     @classmethod
     def of(cls, pictures: Tensor, shift: int = 0, mirror: bool = False) -> "Batches":
         """Of pictures (cases, channels, height, width) uint8, shifted by up to so many pixels in either direction."""
+        check_pictures(pictures, "pictures")
         padded = F.pad(pictures, (shift,) * 4)
         both = torch.stack([padded, padded.flip(-1)] if mirror else [padded], 1)
         return cls(both.permute(0, 1, 3, 4, 2).contiguous(), shift)  # channels last, as the convolutions want them
@@ -211,14 +213,19 @@ def logits_on(
 
 
 def accuracies(logits: dict[str, Tensor], split: Split) -> dict:
-    """Top-1 accuracy in percent, by part."""
+    """Top-1 accuracy in percent, by part.  Raises ValueError for logits that are not finite."""
     labels = {"fit": split.fit_labels, "held_out": split.held_out_labels, "test": split.pictures.test_labels}
     names = {"fit": "fit_accuracy", "held_out": "held_out_accuracy", "test": "accuracy"}
-    return {names[part]: percent_right(found.argmax(1), labels[part]) for part, found in logits.items()}
+    return {
+        names[part]: percent_right(check_finite(found, f"{part} logits").argmax(1), labels[part])
+        for part, found in logits.items()
+    }
 
 
 def percent_right(predicted: Tensor, labels: Tensor) -> float:
-    """Accuracy in percent."""
+    """Accuracy in percent; both (cases,) class indices.  Raises ValueError for others."""
+    predicted = class_labels(predicted, name="predicted classes")
+    labels = class_labels(labels, cases=len(predicted))
     return 100 * (predicted == labels).double().mean().item()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distillation.specialists.assignment import check_known, membership
+from distillation.specialists.assignment import check_bool, check_known, membership, plain
 
 SMALLEST = 1e-300  # a smaller probability of the generalist's is a zero: dividing by it would overflow
 
@@ -21,13 +21,17 @@ class Answer:
     subset: tuple[int, ...]
     log_probabilities: Tensor
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subset", tuple(plain(self.subset)))
+
 
 def active(generalist: Tensor, subsets: list[tuple[int, ...]], n: int = 1) -> Tensor:
     """Whose subset holds one of the generalist's n most probable classes (section 5.4): (cases, specialists) bool.
 
-    generalist: (cases, classes) log-probabilities or logits.  Raises ValueError unless 1 <= n <= classes.
+    generalist: (cases, classes) log-probabilities or logits.  Raises ValueError unless 1 <= n <= classes, and for NaN
+    and infinity.
     """
-    classes = generalist.shape[1]
+    _, classes = _checked(generalist, "generalist's log-probabilities").shape
     if not 1 <= n <= classes:
         raise ValueError(f"The generalist has {classes} classes; n must lie between 1 and that, not be {n}.")
     return membership(subsets, classes)[:, generalist.topk(n, dim=1).indices].any(-1).T
@@ -99,8 +103,9 @@ def combine(
     at once (hidden is which class a dustbin meant), see `improved`: no iteration raises the objective and there is no
     learning rate.  A case is finished once no q could be better by more than `tolerance` nats.
 
-    Raises ValueError for NaN, for label spaces or numbers of cases that do not fit, and for a class to which the
-    generalist gives no probability (the iteration could not leave 0); RuntimeError for cases unfinished at the end.
+    Raises ValueError for NaN and infinity (but -inf, a specialist's zero), for label spaces or numbers of cases that do
+    not fit, and for a class to which the generalist gives no probability (the iteration could not leave 0);
+    RuntimeError for cases unfinished at the end.
     """
     given = evidence(generalist, answers, active)
     q = generalist.double().softmax(-1)
@@ -219,11 +224,10 @@ def _select(given: Evidence, cases: Tensor) -> Evidence:
 
 
 def _check_fit(generalist: Tensor, answers: list[Answer], active: Tensor) -> None:
-    cases, classes = generalist.shape
+    cases, classes = _checked(generalist, "generalist's log-probabilities").shape
     if active.shape != (cases, len(answers)):
         raise ValueError(f"active is {tuple(active.shape)}, not {cases} cases by {len(answers)} specialists.")
-    if generalist.isnan().any():
-        raise ValueError("The generalist's log-probabilities hold NaN; look at its logits.")
+    check_bool(active, "active")
     for number, answer in enumerate(answers):
         check_known(answer.subset, classes)
         if answer.log_probabilities.shape != (cases, len(answer.subset) + 1):
@@ -231,5 +235,12 @@ def _check_fit(generalist: Tensor, answers: list[Answer], active: Tensor) -> Non
                 f"Specialist {number} answers {tuple(answer.log_probabilities.shape)}, not {cases} cases by "
                 f"{len(answer.subset)} classes and a dustbin."
             )
-        if answer.log_probabilities.isnan().any():
-            raise ValueError(f"The log-probabilities of specialist {number} hold NaN; look at its logits.")
+        _checked(answer.log_probabilities, f"log-probabilities of specialist {number}")
+
+
+def _checked(log_probabilities: Tensor, name: str) -> Tensor:
+    if log_probabilities.ndim != 2:
+        raise ValueError(f"The {name} are of shape {tuple(log_probabilities.shape)}; pass (cases, classes).")
+    if not torch.isfinite(log_probabilities.amax(1)).all():  # -inf, a zero, may be, but not everywhere
+        raise ValueError(f"The {name} hold NaN, infinity or nothing but zeros; look at the logits.")
+    return log_probabilities

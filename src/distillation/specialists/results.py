@@ -225,7 +225,7 @@ class SpecialistResults(Results):
             generalist["seconds"] + max(seconds),
         )
 
-    def distilled(self) -> pd.DataFrame:
+    def distilled(self, questions: tuple[str, ...] = STUDENTS) -> pd.DataFrame:
         """Section 8, a row per student: name, seed, temperature, accuracies on test and held-out pictures, in percent.
 
         held_out: NaN where these are trained on; generalist, combined: of the same seed's generalist alone and with
@@ -233,7 +233,7 @@ class SpecialistResults(Results):
         """
         before = self.gains(n=self.profile.distilled_n).set_index("seed")
         rows = []
-        for name in STUDENTS:
+        for name in questions:
             for config in self.configs(name):
                 metrics = self.store.metrics(config)
                 alone, combined = before.loc[config.seed, ["alone", "accuracy"]]
@@ -282,8 +282,7 @@ def gain_kept(runs: SpecialistResults, control: str = "p") -> Estimate:
 
     control: "p", students of the generalist's own distribution, or "generalist".
     """
-    found = runs.distilled()
-    found = found[found["name"].isin(["q", "p"])]
+    found = runs.distilled(("q", "p"))
     pivot = found.pivot(index="seed", columns="name", values="accuracy")
     before = found.groupby("seed")[["generalist", "combined"]].first()
     gain = (before["combined"] - before["generalist"]).mean()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from distillation.core.models import mlp
+from distillation.core.objectives import class_labels
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.speech.data import SAMPLE_RATE
@@ -19,6 +20,8 @@ from distillation.speech.recogniser.flat_start import Lexicon, Rounds, align_all
 from distillation.speech.recogniser.gmm import mixtures
 from distillation.speech.recogniser.hmm import States
 from distillation.speech.recogniser.scoring import Labels
+
+MOST_STATES = torch.iinfo(torch.int16).max
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Alignment(Configuration):
         triphone has.  In the rounds of the nets each speaker, those of development and test too, is aligned by one that
         was not trained on that speaker: a net over-fits the labels it is trained on, and would confirm them.
         """
+        if self.leaves > MOST_STATES:
+            raise ValueError(f"Labels are stored as int16: ask for {MOST_STATES:,} leaves at most, not {self.leaves}.")
         speech = corpus(self.dataset)
         states, labels = by_mixtures(self, speech)
         found = Labels(states, labels)
@@ -78,14 +83,17 @@ class Alignment(Configuration):
 
 
 def read(config: Alignment, store: Store) -> Labels:
-    """The frozen alignment in a store.  Raises StoreError if it is not there."""
+    """The frozen alignment in a store.  Raises StoreError if it is not there, ValueError for labels of no state."""
     leaves = store.read(config)["metrics"]["leaves"]
     ids = {}
     for key, state in leaves.items():
         left, phone, right, position = key.split(" ")
         ids[left, phone, right, int(position)] = state
     phones = {state: key[1] for key, state in ids.items()}
-    labels = {name: labels.long() for name, labels in store.tensors(config).items()}
+    labels = {
+        name: class_labels(labels, len(phones), name=f"{name} labels", of="states")
+        for name, labels in store.tensors(config).items()
+    }
     return Labels(States(ids, tuple(phones[state] for state in range(len(phones)))), labels)
 
 
@@ -130,8 +138,8 @@ def fold_of(part: Part, folds: int, fold: int, *, inside: bool) -> list[int]:
 
 
 def cross_entropy(labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of hard targets, over (logits, batch index)."""
-    targets = labels.to(device())
+    """The loss of hard targets, over (logits, batch index).  Raises ValueError for labels that are no integers."""
+    targets = class_labels(labels).to(device())
     return lambda logits, index: F.cross_entropy(logits, targets[index])
 
 

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar
 
 import numpy as np
@@ -228,20 +228,25 @@ def _averaged(models: list[nn.Module], part: Part, mean: str) -> Tensor:
 
 @lru_cache(maxsize=1)
 def at_speeds(dataset: str, speeds: tuple[float, ...]) -> Part:
-    """The training part, followed by itself at other speeds; each speaker is normalised anew at each speed."""
+    """The training part, followed by itself at other speeds; each speaker is normalised anew at each speed.
+
+    The features alone are those of other speeds: each utterance keeps its samples.
+    """
     part = corpus(dataset)["train"]
-    played = [
-        replace(utterance, speaker=f"{utterance.speaker} at {speed:g}", samples=at_speed(utterance.samples, speed))
-        for speed in speeds
-        for utterance in part.utterances
-    ]
-    changed = features_of(tuple(played))
-    features = Features(torch.cat([part.features.frames, changed.frames]), part.features.lengths + changed.lengths)
-    return Part(part.utterances + tuple(played), features, windows_of(features))
+    utterances, found = part.utterances, [part.features]
+    for speed in speeds:
+        played = tuple(replace(each, speaker=f"{each.speaker} at {speed:g}") for each in part.utterances)
+        utterances += played
+        found.append(features_of(played, partial(at_speed, speed=speed)))
+    lengths = tuple(length for each in found for length in each.lengths)
+    features = Features(torch.cat([each.frames for each in found]), lengths)
+    return Part(utterances, features, windows_of(features))
 
 
 def at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
-    """The samples played so many times as fast, at the same sampling rate."""
+    """The samples played so many times as fast, at the same sampling rate and level, as float32."""
+    if not 0 < speed < np.inf:
+        raise ValueError(f"Speech cannot be played {speed} times as fast: a speed is positive and finite.")
     waveform = torch.from_numpy(np.asarray(samples, np.float32))
     return resample(waveform, round(SAMPLE_RATE * speed), SAMPLE_RATE).numpy()
 
@@ -249,6 +254,7 @@ def at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
 def average(log_probabilities: Tensor, mean: str) -> Tensor:
     """The logarithm of the members' mean distribution, (frames, states), from (members, frames, states)."""
     _check_mean(mean)
+    log_probabilities = objectives.widened(log_probabilities)
     if mean == "arithmetic":
         return objectives.arithmetic_mean(log_probabilities.exp()).clamp(min=1e-12).log()
     return objectives.geometric_mean(log_probabilities).clamp(min=1e-12).log()
@@ -327,7 +333,7 @@ def loss_of(
     if isinstance(config, AcousticModel):
         return cross_entropy(targets)
     soft = soft_targets(config, rows, store).to(device())
-    hard = None if isinstance(config.teacher, Transfer) else targets.to(device())
+    hard = None if isinstance(config.teacher, Transfer) else objectives.class_labels(targets).to(device())
     return lambda logits, index: objectives.distillation_loss(
         logits,
         soft[index].float(),
@@ -351,5 +357,5 @@ def soft_targets(config: Student, rows: Tensor, store: Store) -> Tensor:
         speech, labels = corpus(teacher.alignment.dataset), labels_of(teacher.alignment, store)
         windows = speech["train"].windows[rows]
         logits = logits_of(restore(teacher, store, len(labels.states)), windows, precision="bf16")
-    chunks = [objectives.soften(chunk.float(), config.temperature) for chunk in logits.split(4096)]
+    chunks = [objectives.soften(chunk, config.temperature, "teacher's outputs") for chunk in logits.split(4096)]
     return torch.cat([objectives.check_soft_targets(chunk).half() for chunk in chunks])

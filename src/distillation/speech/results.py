@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from distillation.core.statistics import Estimate, bootstrap, estimate, indistinguishable_from_best
+from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best
 from distillation.core.sweep import Results
 from distillation.speech import plan
 from distillation.speech.nets import AcousticModel, Config, Ensemble, Student
@@ -173,3 +173,22 @@ def _counts(runs: SpeechResults, name: str, value: str) -> np.ndarray:
 def _best(found: pd.DataFrame, setting: str) -> tuple[float, tuple[float, ...]]:
     pivot = found.pivot(index="seed", columns=setting, values="development_frame_accuracy")
     return indistinguishable_from_best({value: (-pivot[value]).tolist() for value in pivot})
+
+
+def bootstrap(
+    groups: Sequence[str], statistic: Callable[[np.ndarray, np.random.Generator], float], *, rounds: int = 2000
+) -> tuple[float, float]:
+    """The 95 % percentile interval of a statistic over cases that come in groups, such as utterances of speakers.
+
+    Groups are drawn with replacement, then cases within each.  groups: the group of each case; statistic: from case
+    indices (with repetitions) and a generator, with which it may resample what else varies, such as seeds.
+    """
+    random = np.random.default_rng(0)
+    names = np.asarray(groups)
+    members = [np.flatnonzero(names == name) for name in dict.fromkeys(groups)]
+    values = []
+    for _ in range(rounds):
+        drawn = [members[number] for number in random.integers(len(members), size=len(members))]
+        cases = np.concatenate([random.choice(each, len(each)) for each in drawn])
+        values.append(statistic(cases, random))
+    return tuple(np.percentile(values, [2.5, 97.5]).tolist())

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+from distillation.core.objectives import class_labels
 
 
 @dataclass(frozen=True)
@@ -11,6 +14,7 @@ class Pictures:
 
     train_images (cases, channels, height, width) uint8; train_labels (cases,) int64 class indices; likewise for test;
     class_names in the order of the indices; superclasses: the superclass of each class; superclass_names likewise.
+    Labels of another integer type are taken as int64; anything else raises ValueError.
     """
 
     name: str
@@ -21,3 +25,20 @@ class Pictures:
     class_names: tuple[str, ...]
     superclasses: tuple[int, ...]
     superclass_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images = check_pictures(getattr(self, f"{part}_images"), f"{part} images of {self.name}")
+            labels, name = getattr(self, f"{part}_labels"), f"{part} labels of {self.name}"
+            labels = class_labels(labels, len(self.class_names), cases=len(images), name=name)
+            object.__setattr__(self, f"{part}_labels", labels)
+        groups, classes = len(self.superclass_names), len(self.class_names)
+        class_labels(self.superclasses, groups, cases=classes, name=f"superclasses of {self.name}", of="of them")
+
+
+def check_pictures(pictures: Tensor, name: str) -> Tensor:
+    """Return pictures (cases, channels, height, width) uint8; raise ValueError for anything else."""
+    if pictures.dtype != torch.uint8 or pictures.ndim != 4:
+        shape = tuple(pictures.shape)
+        raise ValueError(f"The {name} are {pictures.dtype} {shape}; pass uint8 (cases, channels, height, width).")
+    return pictures

@@ -1,17 +1,13 @@
 """CIFAR-100 (Krizhevsky, 2009), binary version: small colour pictures of 100 classes in 20 superclasses."""
 
 import hashlib
-import lzma
-import os
-import tarfile
-import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distillation.core.data import DataError, data_folder, fetch
+from distillation.core.data import DataError, obtain, read_files, reading
 from distillation.specialists.data import Pictures
 
 MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
@@ -28,14 +24,14 @@ NAMES = {
     "fine_label_names.txt": ("fbe8ad23bbaf24969898a386833b49c3aaf6ad1119d43f7b41cdea1b3416d578", 100),
     "coarse_label_names.txt": ("9b48b836d98e8782057bb6a4da0d4030fe828e2b156b81fa835fda91b5276930", 20),
 }
-REMEDY = "Delete the archive and run again, or set DISTILLATION_DATA to a folder with a whole copy."
 
 
 def find() -> str:
-    """The name of the data set to use: "cifar-100" if its archive is there or can be downloaded, else "glyphs"."""
+    """The data set to use: "cifar-100" if it is there or can be downloaded, else "glyphs", and it prints why."""
     try:
-        _archive()
-    except DataError:
+        _source()
+    except DataError as reason:
+        print(f"CIFAR-100 is not here and cannot be downloaded: glyphs stand in for it. {reason}")
         return "glyphs"
     return "cifar-100"
 
@@ -47,50 +43,38 @@ def load() -> Pictures:
     everywhere.  Some pictures occur more than once, also across training and test; they are left as they are.  Raises
     DataError, naming the archive, the file and the remedy, for anything but the published content.
     """
-    files = read_archive(_archive())
-    train, test = (read_rows(files, name, *FILES[name]) for name in FILES)
-    class_names, superclass_names = (read_names(files, name, *NAMES[name]) for name in NAMES)
-    superclasses = superclasses_of(train)
+    source = _source()
+    with reading(source):
+        files = read_files(source, {*FILES, *NAMES})
+        if missing := sorted({*FILES, *NAMES} - set(files)):
+            raise DataError(f"lacks {', '.join(missing)}")
+        train, test = (read_rows(files[name], name) for name in FILES)
+        class_names, superclass_names = (read_names(files[name], name) for name in NAMES)
+        superclasses = superclasses_of(train)
     return Pictures(
         "cifar-100", *_split(train), *_split(test), class_names, tuple(superclasses.tolist()), superclass_names
     )
 
 
-def read_archive(path: Path) -> dict[str, bytes]:
-    """The four files that are needed, by name, read in memory from a tar archive however it was packed."""
-    wanted, found = {*FILES, *NAMES}, {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = PurePosixPath(member.name).name
-                if member.isfile() and name in wanted:
-                    found[name] = archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        reason = str(error).split("\n")[0].rstrip(":")  # others follow for each kind of compression
-        raise DataError(f"{_shown(path)} is truncated or damaged ({reason}). {REMEDY}") from None
-    if missing := sorted(wanted - set(found)):
-        raise DataError(f"{_shown(path)} lacks {', '.join(missing)}. {REMEDY}")
-    return found
-
-
-def read_rows(files: dict[str, bytes], name: str, digest: str, number: int) -> Tensor:
-    """A file's rows, (number, 3074) uint8, in the order of their SHA-256 digests.  Raises DataError."""
-    content = files[name]
+def read_rows(content: bytes, name: str) -> Tensor:
+    """The rows of a file of FILES, (rows, 3074) uint8, in the order of their SHA-256 digests.  Raises DataError."""
+    digest, number = FILES[name]
     if len(content) != number * ROW:
         rows = len(content) / ROW
-        raise DataError(f"CIFAR-100's {name} has {rows:,.1f} rows instead of {number:,}. {REMEDY}")
+        raise DataError(f"has {rows:,.1f} rows instead of {number:,} in {name}")
     digests = [hashlib.sha256(content[start : start + ROW]).digest() for start in range(0, len(content), ROW)]
     order = sorted(range(number), key=digests.__getitem__)
     if hashlib.sha256(b"".join(digests[row] for row in order)).hexdigest() != digest:
-        raise DataError(f"CIFAR-100's {name} does not hold the rows as published (its digest differs). {REMEDY}")
+        raise DataError(f"does not hold the rows of {name} as published (their digest differs)")
     return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(number, ROW)[order])
 
 
-def read_names(files: dict[str, bytes], name: str, digest: str, number: int) -> tuple[str, ...]:
-    """The names in a file, one per line.  Raises DataError unless they are the published ones."""
-    names = files[name].split()
+def read_names(content: bytes, name: str) -> tuple[str, ...]:
+    """The names in a file of NAMES, one per line.  Raises DataError unless they are the published ones."""
+    digest, number = NAMES[name]
+    names = content.split()
     if hashlib.sha256(b"\n".join(names)).hexdigest() != digest:
-        raise DataError(f"CIFAR-100's {name} holds {len(names)} names, but not the {number} as published. {REMEDY}")
+        raise DataError(f"has {len(names)} names, but not the {number} as published, in {name}")
     return tuple(each.decode("ascii") for each in names)
 
 
@@ -99,7 +83,7 @@ def superclasses_of(rows: Tensor) -> Tensor:
     coarse, fine = rows[:, 0].long(), rows[:, 1].long()
     found = torch.zeros(int(fine.max()) + 1, dtype=torch.int64).scatter(0, fine, coarse)
     if (found[fine] != coarse).any():
-        raise DataError(f"CIFAR-100's labels put one class into two superclasses. {REMEDY}")
+        raise DataError("has labels that put one class into two superclasses")
     return found
 
 
@@ -107,18 +91,8 @@ def _split(rows: Tensor) -> tuple[Tensor, Tensor]:
     return rows[:, 2:].reshape(-1, 3, 32, 32), rows[:, 1].long()
 
 
-def _shown(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
-
-
-def _archive() -> Path:
-    folder = data_folder() / "cifar-100"
-    for path in (folder / ARCHIVE, (folder / ARCHIVE).with_suffix(".xz")):
-        if path.exists():
-            return path
-    if os.environ.get("DISTILLATION_OFFLINE"):
-        raise DataError(
-            f"cifar-100/{ARCHIVE} is missing and DISTILLATION_OFFLINE forbids downloads: unset it, or set "
-            "DISTILLATION_DATA to a folder with the archive."
-        )
-    return fetch(ARCHIVE, MIRRORS, f"md5:{ARCHIVE_MD5}", folder)
+def _source() -> Path:
+    """Where CIFAR-100 is: its archive, or the folder of the unpacked files."""
+    forms = (ARCHIVE, "cifar-100-binary.tar.xz", "cifar-100-binary.tar", "cifar-100-binary", "test.bin")
+    found = obtain(("cifar-100",), forms, MIRRORS, f"md5:{ARCHIVE_MD5}")
+    return found.parent if found.name == "test.bin" else found

@@ -1,10 +1,17 @@
 """The transcribed speech data sets, and the shape that they share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 SAMPLE_RATE = 16_000  # of every speech data set, in Hz
+
+
+def check_not_text(parts: Sequence[str], name: str) -> None:
+    """Raise ValueError for one text, whose letters would be taken for the parts."""
+    if isinstance(parts, str):
+        raise ValueError(f"The {name} are the text {parts!r}; pass them one by one, such as {tuple(parts.split())}.")
 
 
 @dataclass(frozen=True)
@@ -13,6 +20,7 @@ class Utterance:
 
     samples: (samples,) int16 at 16 kHz.  words: the transcript in capitals, without sentence marks.  phones: where they
     are known exactly (synthetic speech), (phone, first sample, end sample) in order, silence included; else empty.
+    Raises ValueError for words in one text.
     """
 
     name: str
@@ -20,6 +28,9 @@ class Utterance:
     samples: np.ndarray
     words: tuple[str, ...]
     phones: tuple[tuple[str, int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_not_text(self.words, f"words of utterance {self.name}")
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,16 @@
 """CMU AN4 (Acero, 1993): spelled words, numbers and dates, read by 74 speakers for training and 10 for testing."""
 
-import gzip
 import hashlib
 import io
-import os
 import re
-import tarfile
-import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import soundfile
 
-from distillation.core.data import DataError, data_folder, fetch
+from distillation.core.data import DataError, obtain, read_files, reading
 from distillation.speech.data import SAMPLE_RATE, Speech, Utterance
 
 MIRRORS = (
@@ -35,84 +31,61 @@ PUBLISHED = {
 # A digit seems to mark a second session (mdcs, mdcs2), so to split nobody between the parts, names with a digit and
 # mdcs were left out of the draw.
 DEVELOPMENT_SPEAKERS = frozenset({"fclc", "fnsv", "fplp", "mgah", "mjdr", "mmaf", "mmtm", "mnfe"})
-REMEDY = "Delete the archive and run again, or set DISTILLATION_DATA to a folder with a whole copy."
 
 
 def find() -> str:
-    """The name of the data set to use: "an4" if its archive is there or can be downloaded, else "synthetic speech"."""
+    """The data set to use: "an4" if it is there or can be downloaded, else "synthetic speech", and it prints why."""
     try:
-        _archive()
-    except DataError:
+        _source()
+    except DataError as reason:
+        print(f"AN4 is not here and cannot be downloaded: synthetic speech stands in for it. {reason}")
         return "synthetic speech"
     return "an4"
 
 
 def load_an4() -> Speech:
-    """948 training and 130 test utterances, from $DISTILLATION_DATA/an4, data/an4 or the mirrors.
+    """948 training and 130 test utterances, from $DISTILLATION_DATA, data/ or the mirrors; nothing is unpacked to disk.
 
     DEVELOPMENT_SPEAKERS are taken out of the training part.  Utterances come in the order of the published list,
     whatever the archive's.  Raises DataError, naming the archive, the utterance and the remedy, for samples other than
     the published ones, and for text that does not fit them.
     """
-    files = read_archive(_archive())
-    lexicon = read_lexicon(_lines(files, LEXICON))
-    parts = {}
-    for part, folder in FOLDERS.items():
-        published = [utterance for utterance in PUBLISHED if utterance.startswith(f"{folder}/")]
-        listing, transcription = f"an4/etc/an4_{part}.fileids", f"an4/etc/an4_{part}.transcription"
-        _check_same(listing, _lines(files, listing), published)
-        transcripts = [_transcript(transcription, line) for line in _lines(files, transcription)]
-        _check_same(transcription, [name for name, _ in transcripts], [_name(utterance) for utterance in published])
-        words = dict(transcripts)
-        for name, transcript in transcripts:
-            if unknown := next((word for word in transcript if word not in lexicon), None):
-                raise _refusal(f"has the word {unknown} in utterance {name}, which {LEXICON} lacks")
-        parts[part] = [
-            Utterance(
-                _name(utterance),
-                PurePosixPath(utterance).parent.name,
-                read_samples(utterance, files.get(f"an4/wav/{utterance}.sph")),
-                words[_name(utterance)],
-            )
-            for utterance in published
-        ]
+    source = _source()
+    wanted = {f"an4/wav/{utterance}.sph" for utterance in PUBLISHED} | {LEXICON}
+    wanted |= {f"an4/etc/an4_{part}.{kind}" for part in FOLDERS for kind in ("fileids", "transcription")}
+    with reading(source):
+        files = read_files(source, wanted)
+        lexicon = read_lexicon(_lines(files, LEXICON))
+        train, test = (read_part(files, part, lexicon) for part in FOLDERS)
     return Speech(
         "an4",
-        tuple(utterance for utterance in parts["train"] if utterance.speaker not in DEVELOPMENT_SPEAKERS),
-        tuple(utterance for utterance in parts["train"] if utterance.speaker in DEVELOPMENT_SPEAKERS),
-        tuple(parts["test"]),
+        tuple(utterance for utterance in train if utterance.speaker not in DEVELOPMENT_SPEAKERS),
+        tuple(utterance for utterance in train if utterance.speaker in DEVELOPMENT_SPEAKERS),
+        tuple(test),
         lexicon,
     )
 
 
-def read_archive(path: Path) -> dict[str, bytes]:
-    """The lexicon, transcripts and SPHERE files in the archive, by path; nothing is written to disk.
-
-    Raises DataError if the archive is damaged, or holds a link or a path that leads out of it.
-    """
-    wanted = {f"an4/wav/{utterance}.sph" for utterance in PUBLISHED} | {LEXICON}
-    wanted |= {f"an4/etc/an4_{part}.{kind}" for part in FOLDERS for kind in ("fileids", "transcription")}
-    files: dict[str, bytes] = {}
-    try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts:
-                    raise _refusal(f"holds the unsafe path {member.name}")
-                if not (member.isfile() or member.isdir()):
-                    raise _refusal(f"holds {member.name}, which is neither a file nor a folder")
-                if str(name) in files:
-                    raise _refusal(f"holds {name} twice")
-                if member.isfile() and str(name) in wanted:
-                    files[str(name)] = archive.extractfile(member).read()
-            while stream.read(1 << 20):  # the checksum comes last
-                pass
-    except EOFError:
-        have = sum(name.endswith(".sph") for name in files)
-        raise _refusal(f"ends after {have:,} of {len(PUBLISHED):,} utterances: the download was cut short") from None
-    except (OSError, ValueError, tarfile.TarError, zlib.error) as error:
-        raise _refusal(f"is not a readable .tar.gz file ({error})") from None
-    return files
+def read_part(files: dict[str, bytes], part: str, lexicon: Collection[str]) -> list[Utterance]:
+    """The utterances of "train" or "test", as published.  Raises DataError, naming what is missing or differs."""
+    published = [utterance for utterance in PUBLISHED if utterance.startswith(f"{FOLDERS[part]}/")]
+    listing, transcription = f"an4/etc/an4_{part}.fileids", f"an4/etc/an4_{part}.transcription"
+    _check_same(listing, _lines(files, listing), published)
+    transcripts = [_transcript(transcription, line) for line in _lines(files, transcription)]
+    _check_same(transcription, [name for name, _ in transcripts], [_name(utterance) for utterance in published])
+    for name, transcript in transcripts:
+        if unknown := next((word for word in transcript if word not in lexicon), None):
+            raise DataError(f"has the word {unknown} in utterance {name}, which {LEXICON} lacks")
+    words = dict(transcripts)
+    return [
+        Utterance(
+            _name(utterance),
+            PurePosixPath(utterance).parent.name,
+            read_samples(utterance, files.get(f"an4/wav/{utterance}.sph")),
+            words[_name(utterance)],
+        )
+        for utterance in published
+    ]
 
 
 def read_lexicon(lines: Iterable[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -124,7 +97,7 @@ def read_lexicon(lines: Iterable[str]) -> dict[str, tuple[tuple[str, ...], ...]]
     for line in lines:
         entry, *phones = line.split()
         if not phones:
-            raise _refusal(f"has no pronunciation of {entry} in {LEXICON}")
+            raise DataError(f"has no pronunciation of {entry} in {LEXICON}")
         word = re.sub(r"\(\d+\)$", "", entry)
         lexicon[word] = (*lexicon.get(word, ()), tuple(phones))
     return lexicon
@@ -137,48 +110,46 @@ def read_samples(utterance: str, content: bytes | None) -> np.ndarray:
     samples.
     """
     if content is None:
-        raise _refusal(f"lacks the audio of utterance {utterance}")
+        raise DataError(f"lacks the audio of utterance {utterance}")
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             rate, channels, samples = file.samplerate, file.channels, file.read(dtype="int16")
     except soundfile.LibsndfileError as error:
-        raise _refusal(f"has no readable SPHERE file of utterance {utterance} ({error.error_string})") from None
+        raise DataError(f"has no readable SPHERE file of utterance {utterance} ({error.error_string})") from None
     if (rate, channels) != (SAMPLE_RATE, 1):
-        raise _refusal(f"has utterance {utterance} at {rate:,} Hz in {channels} channel(s), not 16,000 Hz in one")
+        raise DataError(f"has utterance {utterance} at {rate:,} Hz in {channels} channel(s), not 16,000 Hz in one")
     if hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest() == PUBLISHED[utterance]:
         return samples
     announced = re.search(rb"sample_count -i (\d+)", content[:1024])
     if announced and len(samples) < int(announced[1]):
-        raise _refusal(f"has only {len(samples):,} of the {int(announced[1]):,} samples of utterance {utterance}")
-    raise _refusal(f"does not hold utterance {utterance} as published (the SHA-256 of its samples differs)")
+        raise DataError(f"has only {len(samples):,} of the {int(announced[1]):,} samples of utterance {utterance}")
+    raise DataError(f"does not hold utterance {utterance} as published (the SHA-256 of its samples differs)")
 
 
-def _archive() -> Path:
-    path = data_folder() / "an4" / ARCHIVE
-    if path.exists():
-        return path
-    if os.environ.get("DISTILLATION_OFFLINE"):
-        raise DataError(f"an4/{ARCHIVE} is missing and DISTILLATION_OFFLINE forbids downloads.")
-    return fetch(ARCHIVE, MIRRORS, f"sha256:{ARCHIVE_SHA256}", path.parent)
+def _source() -> Path:
+    """Where AN4 is: its archive, or the folder of the unpacked etc/ and wav/."""
+    forms = (ARCHIVE, "an4_sphere.tar", "an4/wav/an4_clstk", "wav/an4_clstk")
+    found = obtain(("an4",), forms, MIRRORS, f"sha256:{ARCHIVE_SHA256}")
+    return found.parents[1] if found.name == "an4_clstk" else found
 
 
 def _lines(files: dict[str, bytes], name: str) -> list[str]:
     if name not in files:
-        raise _refusal(f"lacks {name}")
+        raise DataError(f"lacks {name}")
     try:
         return [line.strip() for line in files[name].decode("ascii").splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise _refusal(f"has bytes in {name} that are no text") from None
+        raise DataError(f"has bytes in {name} that are no text") from None
 
 
 def _transcript(file: str, line: str) -> tuple[str, tuple[str, ...]]:
     """The name and words in a line such as "<s> ERASE C (an407-fcaw-b)"; the official archive may omit the marks."""
     match = re.fullmatch(r"(.*)\((\S+)\)", line)
     if not match:
-        raise _refusal(f"has a line in {file} that ends with no utterance in parentheses: {line[:80]}")
+        raise DataError(f"has a line in {file} that ends with no utterance in parentheses: {line[:80]}")
     words = tuple(word for word in match[1].split() if word not in ("<s>", "</s>"))
     if not words:
-        raise _refusal(f"has an empty transcript of utterance {match[2]} in {file}")
+        raise DataError(f"has an empty transcript of utterance {match[2]} in {file}")
     return match[2], words
 
 
@@ -190,12 +161,8 @@ def _name(utterance: str) -> str:
 def _check_same(file: str, found: list[str], expected: list[str]) -> None:
     counts, published = Counter(found), set(expected)
     if twice := next((name for name, count in counts.items() if count > 1), None):
-        raise _refusal(f"lists utterance {twice} twice in {file}")
+        raise DataError(f"lists utterance {twice} twice in {file}")
     if unknown := next((name for name in found if name not in published), None):
-        raise _refusal(f"lists utterance {unknown} in {file}, which is not among the published ones")
+        raise DataError(f"lists utterance {unknown} in {file}, which is not among the published ones")
     if missing := next((name for name in expected if name not in counts), None):
-        raise _refusal(f"lacks utterance {missing} in {file}")
-
-
-def _refusal(problem: str) -> DataError:
-    return DataError(f"an4/{ARCHIVE} {problem}. {REMEDY}")
+        raise DataError(f"lacks utterance {missing} in {file}")

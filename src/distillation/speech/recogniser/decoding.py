@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import jiwer
-import numba
 import numpy as np
 import pandas as pd
 
 from distillation.core.data import DataError
-from distillation.speech.recogniser.hmm import States
+from distillation.speech.data import check_not_text
+from distillation.speech.recogniser.compiled import compiled
+from distillation.speech.recogniser.hmm import States, checked_offsets, checked_scores, indices
 
 Lexicon = dict[str, tuple[tuple[str, ...], ...]]
 
@@ -38,12 +39,14 @@ def bigram(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> tup
     """A Witten-Bell smoothed bigram model with natural logarithms.
 
     Returns log P(word | history), (words + 1, words), and log P(end | history), (words + 1,); the last history is the
-    beginning of the sentence.  A history's probabilities, the end included, sum to one; none is zero.
+    beginning of the sentence.  A history's probabilities, the end included, sum to one; none is zero.  Raises
+    ValueError for a sentence in one text.
     """
     index = {word: number for number, word in enumerate(vocabulary)}
     size = len(vocabulary)  # the number of the end among words, and of the beginning among histories
     pairs: Counter = Counter()
     for sentence in sentences:
+        check_not_text(sentence, "words of a sentence")
         numbers = [size, *(index[word] for word in sentence), size]
         pairs.update(pairwise(numbers))
     counts = np.zeros((size + 1, size + 1))
@@ -100,23 +103,44 @@ def decode(
     """The words of the best path through the word loop, and its score.
 
     log_posteriors: (frames, states) float32; log_priors: (states,).  The search is exact: nothing is pruned.  Raises
-    DataError for posteriors that are not finite, and ValueError where the numbers of states differ.
+    DataError for posteriors that are not finite, and ValueError where the numbers of states differ, for other types and
+    shapes, and for a word loop, priors or weights that are not as said there.
     """
-    if log_posteriors.shape[1:] != log_priors.shape or log_priors.size <= loop.emissions.max():
+    log_posteriors, log_priors = checked_scores(log_posteriors, "an utterance"), np.asarray(log_priors)
+    if log_priors.dtype == np.float16:
+        log_priors = log_priors.astype(np.float32)
+    if log_posteriors.shape[1:] != log_priors.shape or log_priors.dtype.kind != "f":
         raise ValueError(
-            f"Posteriors of {log_posteriors.shape[1]} and priors of {log_priors.size} states do not fit a word loop "
-            f"with states up to {loop.emissions.max()}."
+            f"The priors are {log_priors.dtype} of shape {log_priors.shape}; pass floats for each of the "
+            f"{log_posteriors.shape[1]} states of the posteriors."
         )
+    graph, kinds = _checked(loop, len(log_priors)), len(loop.vocabulary)
+    if (np.shape(loop.log_words), np.shape(loop.log_end)) != ((kinds + 1, kinds), (kinds + 1,)):
+        raise ValueError(f"The word loop's bigram model is not of its {kinds} words; make both with `word_loop`.")
     if not np.isfinite(log_posteriors).all():
         raise DataError("The posteriors hold NaN or infinity; a training run has diverged. Lower its learning rate.")
     scores = (log_posteriors - weights.prior_scale * log_priors).astype(np.float32)
     enter = (weights.language_model * loop.log_words + weights.insertion).astype(np.float32)
     leave = (weights.language_model * loop.log_end).astype(np.float32)
-    found, score = _search(scores, loop.emissions, loop.offsets, loop.words, loop.silence, enter, leave)
+    if not all(np.isfinite(each).all() for each in (scores, enter, leave)):
+        raise ValueError(f"The priors, the bigram model or {weights} hold NaN or infinity.")
+    found, score = _search(scores, *graph, enter, leave)
     return tuple(loop.vocabulary[number] for number in found), float(score)
 
 
-@numba.njit(cache=True, nogil=True)
+def _checked(loop: WordLoop, states: int) -> tuple[np.ndarray, ...]:
+    """The emissions, offsets, words and silence of a loop, as compiled code wants them."""
+    emissions = indices(loop.emissions, states, "emissions of the word loop", "states")
+    words = indices(loop.words, len(loop.vocabulary), "words of the word loop", "in the vocabulary")
+    silence = indices(loop.silence, states, "silence of the word loop", "states")
+    if len(silence) == 0:
+        raise ValueError("The word loop has no states of silence.")
+    # A chain has a state or more before those of its silence.
+    offsets = checked_offsets(loop.offsets, len(words), len(emissions), 1 + len(silence), "offsets of the word loop")
+    return emissions, offsets, words, silence
+
+
+@compiled
 def _search(scores, emissions, offsets, words, silence, enter, leave):
     """Token passing: each node holds its best score and the frame at which its word was entered.
 
@@ -182,6 +206,8 @@ def word_errors(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequen
     """Per utterance: words of the reference, substitutions, deletions, insertions and their sum, `errors` (jiwer)."""
     rows = []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
+        check_not_text(reference, "words of a reference")
+        check_not_text(hypothesis, "words of a hypothesis")
         found = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
         counts = {name: getattr(found, name) for name in ("substitutions", "deletions", "insertions")}
         rows.append({"words": len(reference)} | counts | {"errors": sum(counts.values())})

@@ -10,6 +10,7 @@ from torchaudio.compliance import kaldi
 from torchaudio.functional import compute_deltas
 
 from distillation.core.data import DataError
+from distillation.core.objectives import check_finite, class_labels
 from distillation.speech.data import SAMPLE_RATE, Utterance
 
 BANKS = 40
@@ -18,12 +19,22 @@ PAST, FUTURE = 20, 5  # a window's frames before and after the one whose state i
 WIDTH = PAST + 1 + FUTURE
 
 
-def log_mel(utterance: Utterance) -> Tensor:
+Play = Callable[[np.ndarray], np.ndarray]  # from samples to others of the same level
+
+
+def log_mel(utterance: Utterance, play: Play = np.asarray) -> Tensor:
     """Kaldi-compatible log-mel filterbanks, (frames, 40) float32: 25 ms every 10 ms, without dither.
 
-    Raises DataError for an utterance shorter than a frame, or whose features are not finite.
+    play: what is done to the samples first.  Raises DataError for samples other than (samples,) int16, such as floats
+    in [-1, 1], whose features would be others; for an utterance shorter than a frame; and for features not finite.
     """
-    waveform = torch.from_numpy(np.asarray(utterance.samples, np.float32))[None]
+    samples = np.asarray(utterance.samples)
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise DataError(
+            f"The samples of utterance {utterance.name} are {samples.dtype} of shape {samples.shape}; pass (samples,) "
+            "int16 at 16 kHz (of floats in [-1, 1]: (32767 * samples).round().astype(np.int16))."
+        )
+    waveform = torch.from_numpy(np.asarray(play(samples), np.float32))[None]
     if waveform.shape[1] < SAMPLE_RATE * FRAME_MS // 1000:
         raise DataError(f"Utterance {utterance.name} has {waveform.shape[1]} samples, less than one frame of 25 ms.")
     features = kaldi.fbank(
@@ -43,20 +54,31 @@ def log_mel(utterance: Utterance) -> Tensor:
 class Features:
     """The normalised filterbanks of several utterances, one after the other.
 
-    frames: (frames, 40) float32, zero mean and unit variance per speaker.  lengths: frames of each utterance.
+    frames: (frames, 40) float32, zero mean and unit variance per speaker.  lengths: frames of each utterance.  Raises
+    ValueError for others, and for features that are not finite.
     """
 
     frames: Tensor
     lengths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_finite(_checked_frames(self.frames, "features"), "features")
+        if min(self.lengths, default=0) < 1 or sum(self.lengths) != len(self.frames):
+            raise ValueError(f"Utterances of {self.lengths} frames, 1 or more each, are not {len(self.frames)} frames.")
 
     def per_utterance(self) -> tuple[Tensor, ...]:
         """The frames of each utterance, as views."""
         return self.frames.split(list(self.lengths))
 
 
-def features_of(utterances: tuple[Utterance, ...]) -> Features:
-    """The features of the utterances, normalised with all that is here of each speaker."""
-    found = [log_mel(utterance) for utterance in utterances]
+def features_of(utterances: tuple[Utterance, ...], play: Play = np.asarray) -> Features:
+    """The features of the utterances, normalised with all that is here of each speaker.
+
+    Errors: see `log_mel`; and ValueError for no utterances.
+    """
+    if not utterances:
+        raise ValueError("There are no utterances to compute features of; a part of a corpus needs one or more.")
+    found = [log_mel(utterance, play) for utterance in utterances]
     speakers = [utterance.speaker for utterance in utterances]
     for speaker in dict.fromkeys(speakers):
         spoken = [number for number, name in enumerate(speakers) if name == speaker]
@@ -84,11 +106,15 @@ def cepstra(features: Features) -> Tensor:
 class Windows:
     """Windows of 26 frames, gathered by index and never copied all at once: the inputs of `training.train`.
 
-    frames: (padded frames, 40); starts: (cases,) first row of each case's window.
+    frames: (padded frames, 40) float32; starts: (cases,) first row of each case's window.  Raises ValueError else.
     """
 
     frames: Tensor
     starts: Tensor
+
+    def __post_init__(self) -> None:
+        _checked_frames(self.frames, "padded features")
+        class_labels(self.starts, len(self.frames) - WIDTH + 1, name="windows' first rows", of="windows")
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -99,7 +125,7 @@ class Windows:
 
     def gatherer(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         """A function from case indices to a batch (len(indices), 26 * 40) on the device."""
-        frames, starts = self.frames.to(device, dtype), self.starts.to(device)
+        frames, starts = self.frames.to(device, dtype).contiguous(), self.starts.to(device)
         rows = len(frames) - WIDTH + 1
         overlapping = frames.as_strided((rows, WIDTH * BANKS), (BANKS, 1))
         return lambda index: overlapping[starts[index]]
@@ -113,3 +139,9 @@ def windows_of(features: Features) -> Windows:
         starts.append(torch.arange(row, row + len(frames)))
         row += PAST + len(frames) + FUTURE
     return Windows(torch.cat(padded).contiguous(), torch.cat(starts))
+
+
+def _checked_frames(frames: Tensor, name: str) -> Tensor:
+    if frames.dtype != torch.float32 or frames.shape != (len(frames), BANKS):
+        raise ValueError(f"The {name} are {frames.dtype} of shape {tuple(frames.shape)}; pass (frames, 40) float32.")
+    return frames

@@ -93,12 +93,15 @@ def align_all(
 ) -> Tensor:
     """Labels (frames,) of all utterances by exact Viterbi.
 
-    scores: from a slice of all frames to their log-likelihoods (rows, states).
+    scores: from a slice of all frames to their log-likelihoods (rows, states).  Errors: see `hmm.align`; and ValueError
+    where there are not as many frames.
     """
     rows, first = [], 0
     for utterance, length in zip(utterances, lengths, strict=True):
         graph = transcript_graph(utterance.words, lexicon, states, utterance.name)
         found = scores(slice(first, first + length)).float().contiguous().numpy()
+        if len(found) != length:
+            raise ValueError(f"{utterance.name} has {length} frames, but there are scores of {len(found)}.")
         rows.append(hmm.align(found, graph, utterance.name))
         first += length
     return torch.from_numpy(np.concatenate(rows))

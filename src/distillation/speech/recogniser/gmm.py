@@ -9,6 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from distillation.core.objectives import check_finite, class_labels
+
 FLOOR = 0.01  # of the variances; the features have unit variance
 
 
@@ -50,7 +52,11 @@ def single_gaussians(frames: Tensor, labels: Tensor, states: int) -> Mixtures:
 
 
 def statistics(frames: Tensor, labels: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Per label: the number of frames, their sum and their sum of squares, in float64."""
+    """Per label: the number of frames, their sum and their sum of squares, in float64.
+
+    frames: (frames, d); labels: (frames,), less than groups.  Raises ValueError for others, and frames not finite.
+    """
+    labels = class_labels(labels, groups, cases=len(check_finite(frames, "frames")), of="states")
     sums = torch.zeros(groups, frames.shape[1], dtype=torch.float64)
     squares = torch.zeros_like(sums)
     sums.index_add_(0, labels, frames.double())
@@ -60,7 +66,7 @@ def statistics(frames: Tensor, labels: Tensor, groups: int) -> tuple[Tensor, Ten
 
 def mixtures(frames: Tensor, labels: Tensor, states: int, components: int, seed: int = 0) -> Mixtures:
     """Up to so many Gaussians per state, one for every 40 frames at most, fitted by scikit-learn's EM."""
-    found = single_gaussians(frames, labels, states)
+    found, labels = single_gaussians(frames, labels, states), class_labels(labels)
     log_weights = torch.full((states, components), -torch.inf)
     log_weights[:, 0] = 0
     means = found.means.repeat(1, components, 1)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from distillation.core.data import DataError
+from distillation.core.objectives import class_labels
+from distillation.speech.data import check_not_text
+from distillation.speech.recogniser.compiled import compiled
 
 STATES_PER_PHONE = 3
 SILENCE = "SIL"
@@ -53,10 +55,11 @@ def monophones(lexicon: dict[str, tuple[tuple[str, ...], ...]]) -> States:
 
 
 def triphones_of(lexicon: dict[str, tuple[tuple[str, ...], ...]]) -> list[tuple[str, str, str]]:
-    """Every phone in its context within a word, and silence, sorted."""
+    """Every phone in its context within a word, and silence, sorted.  Raises ValueError for phones in one text."""
     found = {(BOUNDARY, SILENCE, BOUNDARY)}
-    for pronunciations in lexicon.values():
+    for word, pronunciations in lexicon.items():
         for phones in pronunciations:
+            check_not_text(phones, f"phones of {word}")
             padded = (BOUNDARY, *phones, BOUNDARY)
             found |= set(zip(padded, padded[1:], padded[2:], strict=False))
     return sorted(found)
@@ -85,6 +88,7 @@ def transcript_graph(
 
     name: of the utterance, for errors.  Raises DataError for an empty transcript and for a word not in the lexicon.
     """
+    check_not_text(words, f"words of {name}")
     if not words:
         raise DataError(f"The transcript of {name} is empty.")
     emissions: list[int] = []
@@ -120,19 +124,68 @@ def align(scores: np.ndarray, graph: Graph, name: str = "the utterance") -> np.n
     """The states on the best path, (frames,), by exact Viterbi.
 
     scores: (frames, states) log-likelihoods, float32.  Raises DataError, naming the utterance, where there are fewer
-    frames than states on the shortest path, or scores that are not finite.
+    frames than states on the shortest path, or scores that are not finite; ValueError as `viterbi` does.
     """
-    if not np.isfinite(scores).all():
+    if not np.isfinite(checked_scores(scores, name)).all():
         raise DataError(f"The scores of {name} hold NaN or infinity.")
-    path, best = viterbi(scores, graph.emissions, graph.offsets, graph.sources, graph.starts, graph.ends)
+    path, best = viterbi(scores, graph.emissions, graph.offsets, graph.sources, graph.starts, graph.ends, name)
     if best == -np.inf:
         raise DataError(f"{name} has {len(scores)} frames, fewer than the states of its shortest pronunciation.")
     return graph.emissions[path]
 
 
-@numba.njit(cache=True, nogil=True)
-def viterbi(scores, emissions, offsets, sources, starts, ends):
-    """The best path through a graph, (frames,) of nodes, and its score: -inf where there is none."""
+def viterbi(
+    scores: np.ndarray,
+    emissions: np.ndarray,
+    offsets: np.ndarray,
+    sources: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    name: str = "the utterance",
+) -> tuple[np.ndarray, float]:
+    """The best path through a graph, (frames,) of nodes, and its score: -inf where there is none.
+
+    scores: as of `align`; the others: as of `Graph`.  Raises ValueError, naming the utterance, for arrays of other
+    types and shapes or that do not fit each other (compiled code would read beyond them), and scores of NaN or +inf.
+    """
+    scores, nodes = checked_scores(scores, name), len(emissions)
+    if not (scores < np.inf).all():
+        raise ValueError(f"The scores of {name} hold NaN or infinity.")
+    emissions = indices(emissions, scores.shape[1], f"states of the graph of {name}", "columns of scores")
+    sources = indices(sources, nodes, f"sources of the graph of {name}", "nodes")
+    offsets = checked_offsets(offsets, nodes, len(sources), 0, f"offsets of the graph of {name}")
+    for flags in (starts, ends):
+        if np.asarray(flags).dtype != bool or np.shape(flags) != (nodes,):
+            raise ValueError(f"The starts and ends of the graph of {name} must be bool for each of {nodes} nodes.")
+    return _viterbi(scores, emissions, offsets, sources, np.ascontiguousarray(starts), np.ascontiguousarray(ends))
+
+
+def checked_scores(scores: np.ndarray, name: str) -> np.ndarray:
+    """Scores (frames, states) as compiled code wants them, in float32 or float64.  Raises ValueError for others."""
+    found = np.asarray(scores)
+    if found.dtype.kind != "f" or found.ndim != 2 or 0 in found.shape:
+        raise ValueError(f"The scores of {name} are {found.dtype} {found.shape}; pass floats (frames, states).")
+    return np.ascontiguousarray(found, np.float64 if found.dtype.itemsize > 4 else np.float32)
+
+
+def indices(values: np.ndarray, number: int, name: str, of: str) -> np.ndarray:
+    """Indices, (n,) from 0 to number - 1, as int64.  Raises ValueError for others."""
+    return class_labels(values, number, name=name, of=of).numpy()
+
+
+def checked_offsets(values: np.ndarray, parts: int, end: int, least: int, name: str) -> np.ndarray:
+    """Where each part begins, and the end, (parts + 1,) int64.  Raises ValueError for others, and for no parts.
+
+    least: how long each part is at least.
+    """
+    found = class_labels(values, cases=parts + 1, name=name).numpy()
+    if parts < 1 or (found[0], found[-1]) != (0, end) or (np.diff(found) < least).any():
+        raise ValueError(f"The {name} must lead from 0 to {end} in {max(parts, 1)} steps of {least} or more.")
+    return found
+
+
+@compiled
+def _viterbi(scores, emissions, offsets, sources, starts, ends):
     frames, nodes = len(scores), len(emissions)
     score = np.full(nodes, -np.inf)
     back = np.zeros((frames, nodes), np.int32)

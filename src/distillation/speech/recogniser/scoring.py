@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from distillation.core.objectives import check_finite, class_labels
 from distillation.speech.recogniser import decoding
 from distillation.speech.recogniser.corpus import Corpus, Part
 from distillation.speech.recogniser.decoding import Weights, WordLoop
@@ -26,16 +27,23 @@ class Labels:
     of: dict[str, Tensor]
 
     def log_priors(self) -> Tensor:
-        """Logarithms of the states' shares of the training frames, (states,); one frame where there is none."""
-        counts = torch.bincount(self.of["train"], minlength=len(self.states)).clamp(min=1)
-        return (counts / len(self.of["train"])).log()
+        """Logarithms of the states' shares of the training frames, (states,); one frame where there is none.
+
+        Raises ValueError for labels that are no states, and for none at all.
+        """
+        labels = class_labels(self.of["train"], len(self.states), name="training frames' labels", of="states")
+        if len(labels) == 0:
+            raise ValueError("The alignment has no training frames, which tell the shares of the states.")
+        counts = torch.bincount(labels, minlength=len(self.states)).clamp(min=1)
+        return (counts / len(labels)).log()
 
 
 def score(log_probabilities: dict[str, Tensor], speech: Corpus, labels: Labels) -> dict:
     """Frame accuracy and word error rate on test, in percent, from log-posteriors (frames, states) of both parts.
 
     The decoder's weights are those of `GRID` with the fewest word errors on development (the first of equals), and the
-    test set is decoded once, with these.  Also per test utterance: correct_frames and word_errors.
+    test set is decoded once, with these.  Also per test utterance: correct_frames and word_errors.  Raises ValueError
+    for numbers of frames that do not fit, labels that are no states, and log-probabilities that are not finite.
     """
     loop = word_loop_of(speech, labels)
     held_out = log_probabilities["development"], speech["development"]
@@ -44,7 +52,7 @@ def score(log_probabilities: dict[str, Tensor], speech: Corpus, labels: Labels) 
     started = time.monotonic()
     errors = _decode(log_probabilities["test"], speech["test"], loop, labels, GRID[chosen])
     seconds = time.monotonic() - started
-    correct = log_probabilities["test"].argmax(-1) == labels.of["test"]
+    correct = is_right(log_probabilities["test"], labels.of["test"])
     return {
         "frame_accuracy": 100 * correct.float().mean().item(),
         "development_frame_accuracy": frame_accuracy(log_probabilities["development"], labels.of["development"]),
@@ -60,6 +68,9 @@ def score(log_probabilities: dict[str, Tensor], speech: Corpus, labels: Labels) 
 
 
 def _decode(log_probabilities: Tensor, part: Part, loop: WordLoop, labels: Labels, weights: Weights) -> pd.DataFrame:
+    frames = len(part.features.frames)
+    if len(log_probabilities) != frames:
+        raise ValueError(f"There are log-probabilities of {len(log_probabilities)} frames, but features of {frames}.")
     log_priors = labels.log_priors().numpy()
     found = [decoding.decode(log_probabilities[rows].numpy(), log_priors, loop, weights)[0] for rows in part.slices()]
     return decoding.word_errors([utterance.words for utterance in part.utterances], found)
@@ -72,4 +83,10 @@ def word_loop_of(speech: Corpus, labels: Labels) -> WordLoop:
 
 def frame_accuracy(log_probabilities: Tensor, labels: Tensor) -> float:
     """Frames whose most probable state is the alignment's, in percent."""
-    return 100 * (log_probabilities.argmax(-1) == labels).float().mean().item()
+    return 100 * is_right(log_probabilities, labels).float().mean().item()
+
+
+def is_right(log_probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Whether a frame's most probable state is the alignment's, (frames,) bool.  Errors: see `score`."""
+    frames, states = check_finite(log_probabilities, "log-probabilities").shape
+    return log_probabilities.argmax(-1) == class_labels(labels, states, cases=frames, of="states")
