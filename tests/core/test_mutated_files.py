@@ -4,6 +4,7 @@ import gzip
 import json
 import lzma
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from distillation.core.training import Optimisation, train
 from distillation.mnist import data as mnist
 from distillation.mnist.nets import Net, Student
 from distillation.specialists.data import cifar100
-from distillation.speech.data import an4
+from distillation.speech.data import an4, embedded
 
 MUTATIONS = 200
 REMEDY = "delete the file and run again, or set DISTILLATION_DATA to a folder with a whole copy"
@@ -114,6 +115,19 @@ def test_an4(archive: Archive) -> None:
 
     found = outcomes(archive.path, an4.load_an4, lambda data: contents(data) == contents(before), (an4.ARCHIVE, REMEDY))
     assert only_refused(found, 5), found
+
+
+@pytest.mark.parametrize("name", ["train/an251-fash-b.flac", "utterances.txt", "lexicon.txt"])
+def test_embedded_speech(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "FOLDER", shutil.copytree(embedded.FOLDER, tmp_path / "an4-small"))
+    digest = embedded.read_text("utterances.txt")[0].split()[0]  # of the first utterance, which is this one
+
+    def load() -> Any:
+        return embedded.read_samples(name, digest).tobytes() if name.endswith("flac") else embedded.read_text(name)
+
+    before = load()
+    found = outcomes(tmp_path / "an4-small" / name, load, lambda content: content == before, (name, "git checkout"))
+    assert only_refused(found, 20), found
 
 
 @pytest.mark.parametrize(

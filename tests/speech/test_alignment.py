@@ -1,34 +1,30 @@
 """The frozen alignment: no speaker is aligned by a net that learnt from it."""
 
-import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_speech import made_up, share_exact
 from torch import Tensor, nn
 
+from distillation.core.figures import PUBLISHED
 from distillation.core.store import Store, StoreError
 from distillation.core.training import Optimisation
 from distillation.speech import alignment
-from distillation.speech.alignment import Alignment, exact_phones, fold_of
+from distillation.speech.alignment import Alignment, fold_of
 from distillation.speech.data import Utterance
-from distillation.speech.data.synthetic_speech import load_synthetic_speech
-from distillation.speech.recogniser.corpus import PARTS, Corpus, Part, from_speech
+from distillation.speech.plan import PAPER, SMOKE
+from distillation.speech.recogniser.corpus import PARTS, Corpus, Part
+from distillation.speech.recogniser.corpus import corpus as corpus_of
 from distillation.speech.recogniser.filterbanks import Features, windows_of
 from distillation.speech.recogniser.flat_start import Rounds, align_all
-from distillation.speech.recogniser.hmm import States, monophones
-from distillation.speech.recogniser.scoring import Labels
+from distillation.speech.recogniser.hmm import monophones
 
-spoken = pytest.mark.skipif(
-    importlib.util.find_spec("espeakng_loader") is None, reason="espeak-ng is not here: pip install espeakng-loader"
-)
-LEXICON = {"A": (("EY",), ("AH",)), "BEE": (("B", "IY"),)}
 CONFIG = Alignment(
     "small",
-    leaves=150,
+    leaves=60,
     rounds=Rounds(monophones=((1, 4), (2, 1)), triphones=((1, 1),)),
     hidden=(64,),
     optimisation=Optimisation(epochs=4, batch_size=128, precision="float32"),
@@ -48,13 +44,14 @@ def _on_one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    return from_speech(load_synthetic_speech((10, 2, 2), 8))
+def spoken() -> tuple[Corpus, dict[str, list[str]]]:
+    """Made-up features, and the phones that are in them."""
+    return made_up((10, 2, 2), 8)
 
 
-def agreement(part: Part, states: States, labels: Tensor) -> float:
-    phones = np.array(states.phones)[labels.numpy()]
-    return float(np.mean(phones == np.array(exact_phones(part))))
+@pytest.fixture(scope="module")
+def corpus(spoken: tuple[Corpus, dict[str, list[str]]]) -> Corpus:
+    return spoken[0]
 
 
 def part_of(speakers: str, lengths: tuple[int, ...]) -> Part:
@@ -79,28 +76,6 @@ def test_folds_share_no_speaker_and_cover_all_utterances(folds: int) -> None:
         assert not speakers & others
         sizes.append(len(speakers))
     assert max(sizes) - min(sizes) <= 1
-
-
-def test_exact_phone_of_a_frame_is_the_one_in_its_middle() -> None:
-    part = part_of("ab", (5, 3))
-    phones = (
-        (("SIL", 0, 360), ("B", 360, 519), ("IY", 519, 681), ("SIL", 681, 2_000)),
-        (("SIL", 0, 521), ("AH", 521, 999)),
-    )
-    utterances = tuple(replace(u, phones=said) for u, said in zip(part.utterances, phones, strict=True))
-    found = exact_phones(replace(part, utterances=utterances))  # the middles are 200, 360, 520, 680, 840
-    assert found == ["SIL", "B", "IY", "IY", "SIL", "SIL", "SIL", "SIL"]
-
-
-def test_phone_agreement_counts_frames_and_needs_exact_phones() -> None:
-    part = part_of("a", (4,))
-    states = monophones(LEXICON)
-    labels = Labels(states, dict.fromkeys(PARTS, torch.tensor(states.of(("EY",)) + states.silence[:1])))
-    assert alignment.phone_agreement(Corpus("none", dict.fromkeys(PARTS, part), LEXICON), labels) is None
-    said = (("SIL", 0, 300), ("EY", 300, 5_000))
-    exact = replace(part, utterances=(replace(part.utterances[0], phones=said),))
-    found = alignment.phone_agreement(Corpus("exact", dict.fromkeys(PARTS, exact), LEXICON), labels)
-    assert found == dict.fromkeys(PARTS, 50)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +112,6 @@ def finished(
     return store, record, used
 
 
-@spoken
 def test_labels_are_read_as_they_were_written(corpus: Corpus, finished: tuple) -> None:
     store, record, _ = finished
     found = alignment.read(CONFIG, store)
@@ -150,14 +124,11 @@ def test_labels_are_read_as_they_were_written(corpus: Corpus, finished: tuple) -
         assert found.of[name].dtype == torch.int64
         assert torch.equal(found.of[name], store.tensors(CONFIG)[name].long())
         assert len(found.of[name]) == metrics["frames"][name] == len(corpus[name].windows)
-        share = 100 * agreement(corpus[name], found.states, found.of[name])
-        assert share == pytest.approx(metrics["phone_agreement_percent"][-1][name], abs=1e-3)
     quiet = torch.isin(found.of["train"], torch.tensor(found.states.silence)).float().mean()
     assert metrics["silence_percent"] == pytest.approx(100 * float(quiet))
     assert float(found.log_priors().exp().sum()) == pytest.approx(1, abs=0.01)
 
 
-@spoken
 def test_labels_of_a_run_are_paths_of_the_transcripts(corpus: Corpus, finished: tuple) -> None:
     found = alignment.read(CONFIG, finished[0])
     states = found.states
@@ -170,17 +141,21 @@ def test_labels_of_a_run_are_paths_of_the_transcripts(corpus: Corpus, finished: 
         assert torch.equal(again, found.of[name])
 
 
-@spoken
-def test_mixtures_and_nets_find_the_phones_in_every_part(finished: tuple) -> None:
-    metrics, history = finished[1]["metrics"], finished[1]["history"]
-    by_mixtures, by_nets = metrics["phone_agreement_percent"]
-    assert min(by_mixtures.values()) > 60
-    assert min(by_nets.values()) > 50
-    assert len(history) == 1
-    assert all(0 < history[0]["changed_percent"][name] < 100 for name in PARTS)
+def test_mixtures_and_nets_find_the_exact_phones_in_every_part(
+    spoken: tuple[Corpus, dict[str, list[str]]], finished: tuple
+) -> None:
+    corpus, exact = spoken
+    states, by_mixtures = alignment.by_mixtures(CONFIG, corpus)
+    by_nets = alignment.read(CONFIG, finished[0])
+    for name in PARTS:
+        assert share_exact(states, by_mixtures[name], exact[name]) > 0.98
+        assert share_exact(by_nets.states, by_nets.of[name], exact[name]) > 0.97
+        assert share_exact(by_nets.states, by_nets.of[name].roll(1), exact[name]) < 0.95  # a frame too late
+        changed = 100 * float((by_nets.of[name] != by_mixtures[name]).float().mean())
+        assert finished[1]["history"][0]["changed_percent"][name] == pytest.approx(changed)
+        assert 0 < changed < 10
 
 
-@spoken
 def test_no_speaker_is_aligned_by_a_net_that_learnt_from_it(corpus: Corpus, finished: tuple) -> None:
     used = finished[2]
     assert len(used) == CONFIG.folds * len(PARTS)
@@ -195,7 +170,6 @@ def test_no_speaker_is_aligned_by_a_net_that_learnt_from_it(corpus: Corpus, fini
     assert sorted(aligned) == sorted(everyone)
 
 
-@spoken
 def test_run_is_the_same_again(
     corpus: Corpus, finished: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,3 +184,15 @@ def test_run_is_the_same_again(
 def test_missing_alignment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="missing"):
         alignment.read(CONFIG, Store(tmp_path / "records"))
+
+
+def test_few_minutes_of_speech_are_aligned_much_as_all_of_it() -> None:
+    """The test speakers of the embedded speech, by its own 22 training speakers and by AN4's 66 as published."""
+    part = corpus_of(SMOKE.dataset)["test"]
+    states, labels = alignment.by_mixtures(SMOKE.alignment, corpus_of(SMOKE.dataset))
+    store = Store(PUBLISHED / "records")
+    published, told = alignment.read(PAPER.alignment, store), store.metrics(PAPER.alignment)["test_utterances"]
+    each = published.of["test"].split([utterance["frames"] for utterance in told])
+    by_name = dict(zip((utterance["name"] for utterance in told), each, strict=True))
+    phones = [published.states.phones[n] for utterance in part.utterances for n in by_name[utterance.name].tolist()]
+    assert share_exact(states, labels["test"], phones) > 0.75  # 0.85 when written

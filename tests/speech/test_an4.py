@@ -234,7 +234,7 @@ def test_missing_archive_offline_is_named(archive: Archive) -> None:
     archive.path.unlink()
     with pytest.raises(DataError, match=r"an4/an4_sphere\.tar\.gz is missing.*OFFLINE"):
         an4.load_an4()
-    assert an4.find() == "synthetic speech"
+    assert an4.find() == "an4 (embedded)"
 
 
 def test_damaged_archive_is_no_reason_for_the_stand_in(archive: Archive) -> None:
@@ -268,7 +268,7 @@ def test_download_with_another_checksum_is_refused(server: Server, tmp_path: Pat
 
 
 def test_no_mirror_means_the_stand_in(server: Server) -> None:
-    assert an4.find() == "synthetic speech"
+    assert an4.find() == "an4 (embedded)"
 
 
 def failed_download(folder: Path) -> None:

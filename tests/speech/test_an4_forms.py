@@ -89,14 +89,14 @@ def test_a_folder_that_only_shares_a_name_is_not_taken_for_it(archive: Archive, 
     shutil.rmtree(archive.path.parent)
     (tmp_path / "wav").mkdir()
     (tmp_path / "etc").mkdir()
-    assert an4.find() == "synthetic speech"
+    assert an4.find() == "an4 (embedded)"
 
 
 def test_the_notice_of_the_stand_in_says_where_was_looked(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
     archive.path.rename(archive.path.with_name("an4_raw.tar.gz"))
-    assert plan.profile("quick").dataset == "synthetic speech"
+    assert plan.profile("quick").dataset == "an4 (embedded)"
     (notice,) = capsys.readouterr().out.splitlines()
-    assert notice.startswith("AN4 is not here and cannot be downloaded: synthetic speech stands in for it. ")
+    assert notice.startswith("AN4 is not here and cannot be downloaded: five minutes of it, embedded, stand in. ")
     assert "an4/an4_sphere.tar.gz is missing and DISTILLATION_OFFLINE forbids downloads: unset it, or set" in notice
     assert f"{archive.path.parent} (an4_raw.tar.gz)" in notice
 
@@ -108,7 +108,7 @@ def test_a_read_only_folder_and_the_stand_in(
         allow_downloads(root, monkeypatch)
         monkeypatch.setattr(an4, "MIRRORS", (f"{mirrors.url}/",))
         with permissions(root, 0o555):
-            assert plan.profile("quick").dataset == "synthetic speech"
+            assert plan.profile("quick").dataset == "an4 (embedded)"
         assert mirrors.asked == []
     notice = capsys.readouterr().out
     assert f"cannot be downloaded to {root / 'an4'} (Permission denied): make it writable" in notice

@@ -71,7 +71,7 @@ def test_table_has_a_row_per_claim(runs: SpeechResults) -> None:
     found = findings.table()
     assert list(found) == list(COLUMNS)
     assert found["id"].tolist() == list(findings) == SECTION_4 + SECTION_6
-    assert set(found["dataset"]) == {"synthetic speech"}
+    assert set(found["dataset"]) == {"an4 (embedded)"}
     rows = found.set_index("id")
     effects = ["speech.gain_kept", "speech.best_temperature", "reg.soft3.recovered"]
     assert (rows.drop(effects)["verdict"] == "context").all()

@@ -1,6 +1,5 @@
 """The filterbanks are Kaldi's, each speaker's are normalised alone, and windows keep to their utterance."""
 
-import importlib.util
 from functools import cache
 
 import kaldi_native_fbank as knf
@@ -15,13 +14,10 @@ from torch import Tensor
 from distillation.core.data import DataError, data_folder
 from distillation.core.training import batches_of
 from distillation.speech.data import SAMPLE_RATE, Utterance, an4
-from distillation.speech.data.synthetic_speech import load_synthetic_speech
+from distillation.speech.data.embedded import load_embedded
 from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, Features, cepstra, features_of, log_mel, windows_of
 
 CPU = torch.device("cpu")
-spoken = pytest.mark.skipif(
-    importlib.util.find_spec("espeakng_loader") is None, reason="espeak-ng is not here: pip install espeakng-loader"
-)
 
 
 def noise(samples: int = 8_000, *, seed: int = 0, name: str = "noise", speaker: str = "nobody") -> Utterance:
@@ -66,9 +62,8 @@ def test_filterbanks_of_noise_agree_with_kaldi(samples: int) -> None:
     check_with_kaldi(noise(samples))
 
 
-@spoken
-def test_filterbanks_of_synthetic_speech_agree_with_kaldi() -> None:
-    check_with_kaldi(load_synthetic_speech((1, 0, 0), 1).train[0])
+def test_filterbanks_of_speech_agree_with_kaldi() -> None:
+    check_with_kaldi(load_embedded().train[0])
 
 
 @pytest.mark.skipif(not (data_folder() / "an4" / an4.ARCHIVE).exists(), reason="the AN4 archive is not on this disk")

@@ -1,6 +1,5 @@
-"""The acoustic models, their ensembles and their students, with tiny nets on a little synthetic speech."""
+"""The acoustic models, their ensembles and their students, with tiny nets on a little speech."""
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_speech import few_speakers
 from torch import Tensor, nn
 
 from distillation.core.store import Store, StoreError
@@ -18,7 +18,6 @@ from distillation.core.training import Optimisation, logits_of
 from distillation.speech import alignment, nets
 from distillation.speech.alignment import Alignment, log_posteriors
 from distillation.speech.data import SAMPLE_RATE
-from distillation.speech.data.synthetic_speech import load_synthetic_speech
 from distillation.speech.nets import (
     AcousticModel,
     Config,
@@ -31,14 +30,10 @@ from distillation.speech.nets import (
     soft_targets,
 )
 from distillation.speech.recogniser import decoding
-from distillation.speech.recogniser.corpus import Corpus, Part, from_speech
+from distillation.speech.recogniser.corpus import Corpus, Part
 from distillation.speech.recogniser.flat_start import Rounds
 from distillation.speech.recogniser.scoring import GRID, Labels
 from distillation.speech.results import REPORTED
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("espeakng_loader") is None, reason="espeak-ng is not here: pip install espeakng-loader"
-)
 
 ALIGNMENT = Alignment("small", leaves=150, rounds=Rounds(((1, 3),), ((1, 1),)), network_rounds=0, threads=1)
 BRIEF = Optimisation(2, 64, 0.1)
@@ -75,7 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Everything here runs in this process and on one thread: the products are small."""
     threads, really = torch.get_num_threads(), nets.corpus
     torch.set_num_threads(1)
-    corpus = replace(from_speech(load_synthetic_speech((4, 2, 2), 4)), name="small")
+    corpus = replace(few_speakers(4, 2, 2), name="small")
     store = Store(tmp_path_factory.mktemp("results") / "records")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTILLATION_JOBS", "1")
@@ -373,9 +368,9 @@ def test_a_students_loss_weighs_soft_and_hard_targets_of_the_same_frames(
 
 def test_a_student_on_a_share_learns_from_its_teacher(world: World) -> None:
     for teacher in (MEMBER, ENSEMBLE):
-        config = replace(STUDENT, teacher=teacher, share=0.5, hard_weight=0.0, optimisation=Optimisation(4, 32, 0.1))
+        config = replace(STUDENT, teacher=teacher, share=0.5, hard_weight=0.0, optimisation=Optimisation(4, 32, 0.05))
         found = world.metrics(config)
-        assert found["train_frame_accuracy"] > 10
+        assert found["train_frame_accuracy"] > 20  # 45 when written; the most frequent state has 8
         assert found["train_frames"] < len(world.corpus["train"].windows)
         assert set(found) == set(world.metrics(MEMBER))
         files = [world.store.tensors_path(member) for member in ENSEMBLE.members]

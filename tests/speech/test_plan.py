@@ -202,7 +202,7 @@ def test_the_published_run_is_on_an4_and_of_the_papers_size() -> None:
     assert {share for share, _ in PAPER.shares} >= {0.03}
     assert ((2560,) * 8) in {config.hidden for config in section4(PAPER)["sizes"]}
     assert min(PAPER.seeds, PAPER.headline_seeds, PAPER.subsets) >= 3
-    assert SMOKE.dataset == "synthetic speech"
+    assert SMOKE.dataset == "an4 (embedded)"
     assert (PAPER.name, QUICK.name, SMOKE.name) == ("paper", "quick", "smoke")
 
 
@@ -211,15 +211,15 @@ def test_an_unknown_profile_is_refused_with_a_sentence() -> None:
         profile_of("huge")
 
 
-def test_quick_falls_back_to_synthetic_speech_and_says_so(
+def test_quick_falls_back_to_the_embedded_minutes_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("DISTILLATION_OFFLINE", "1")
     monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
     found = profile_of("quick")
-    assert "synthetic speech stands in" in capsys.readouterr().out
+    assert "five minutes of it, which come with the repository, stand in" in capsys.readouterr().out
     assert found == replace(QUICK, alignment=found.alignment)
-    stand_in = {"dataset": "synthetic speech", "leaves": SMOKE.alignment.leaves}
+    stand_in = {"dataset": "an4 (embedded)", "leaves": SMOKE.alignment.leaves}
     assert found.alignment == replace(QUICK.alignment, **stand_in)
     assert {config.alignment for config in configs(found)} == {found.alignment}
     assert list(tmp_path.iterdir()) == []
@@ -230,7 +230,7 @@ def test_quick_is_on_an4_where_it_is_and_paper_never_on_anything_else(
 ) -> None:
     monkeypatch.setattr(speech_plan.an4, "find", lambda: "an4")
     assert profile_of("quick") == QUICK
-    monkeypatch.setattr(speech_plan.an4, "find", lambda: "synthetic speech")
+    monkeypatch.setattr(speech_plan.an4, "find", lambda: "an4 (embedded)")
     assert (profile_of("paper"), profile_of("smoke")) == (PAPER, SMOKE)
     assert capsys.readouterr().out == ""
     monkeypatch.undo()

@@ -314,7 +314,7 @@ def test_table_has_a_row_per_run(made_up: MadeUp) -> None:
     assert list(found) == ["targets", "size", "epochs", "mean", "seconds", *settings, *REPORTED, *early_columns]
     assert found["targets"].tolist() == ["hard", "ensemble", "soft", "soft", "hard"]
     assert found["size"].tolist() == ["2x64"] * 5
-    assert found["epochs"].tolist() == [2, 2, 2, 2, 5]
+    assert found["epochs"].tolist() == [3, 3, 3, 3, 5]
     assert found["mean"].tolist()[1] == "arithmetic"
     assert found["share"].fillna(-1).tolist() == [1, -1, 1, 0.5, 0.3]
     assert found["temperature"].fillna(-1).tolist() == [-1, -1, 2, 5, -1]

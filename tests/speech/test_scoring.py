@@ -1,22 +1,16 @@
 """How systems are scored: with weights of the decoder that are chosen on development, and a test set decoded once."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
+from small_speech import few_speakers
 from torch import Tensor
 
-from distillation.speech.data.synthetic_speech import load_synthetic_speech
 from distillation.speech.recogniser import decoding
-from distillation.speech.recogniser.corpus import PARTS, Corpus, from_speech
+from distillation.speech.recogniser.corpus import PARTS, Corpus
 from distillation.speech.recogniser.flat_start import equal_parts
 from distillation.speech.recogniser.hmm import States, monophones
 from distillation.speech.recogniser.scoring import GRID, Labels, frame_accuracy, score, word_loop_of
-
-spoken = pytest.mark.skipif(
-    importlib.util.find_spec("espeakng_loader") is None, reason="espeak-ng is not here: pip install espeakng-loader"
-)
 
 
 def test_priors_are_the_shares_of_the_training_frames() -> None:
@@ -31,7 +25,7 @@ def test_priors_are_the_shares_of_the_training_frames() -> None:
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return from_speech(load_synthetic_speech((4, 2, 2), 4))
+    return few_speakers(4, 2, 2)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +43,6 @@ def heard(labels: Labels) -> dict[str, Tensor]:
     return {name: (3 * each + 1.5 * torch.randn(each.shape)).log_softmax(-1) for name, each in leaning.items()}
 
 
-@spoken
 def test_the_test_set_is_decoded_once_with_the_weights_best_on_development(
     corpus: Corpus, labels: Labels, heard: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

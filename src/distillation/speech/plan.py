@@ -127,8 +127,8 @@ SMOKE = dataclasses.replace(
     QUICK,
     name="smoke",
     alignment=Alignment(
-        dataset="synthetic speech",
-        leaves=150,
+        dataset="an4 (embedded)",
+        leaves=120,
         hidden=(64, 64),
         rounds=Rounds(monophones=((1, 4),), triphones=((1, 1), (2, 1))),
         optimisation=Optimisation(epochs=2, batch_size=256),
@@ -137,10 +137,10 @@ SMOKE = dataclasses.replace(
         threads=1,
     ),
     hidden=(64, 64),
-    member=_epochs(2, 256),
-    regularised=_epochs(2, 256),
-    longer=_epochs(4, 256),
-    student=_epochs(2, 256),
+    member=_epochs(3, 256),
+    regularised=_epochs(3, 256),
+    longer=_epochs(6, 256),
+    student=_epochs(3, 256),
     more_speech=_epochs(1, 256),
     ensemble_size=2,
     temperatures=(1, 2),
@@ -152,13 +152,13 @@ SMOKE = dataclasses.replace(
 
 
 def profile(name: str) -> Profile:
-    """The profile of that name; "quick" falls back to synthetic speech where AN4 is not to be had.
+    """The profile of that name; "quick" falls back to the embedded minutes where AN4 is not to be had.
 
     Raises ValueError for an unknown name.
     """
     chosen = profile_named(name, (SMOKE, QUICK, PAPER))
     if name == "quick" and an4.find() != "an4":
-        stand_in = dataclasses.replace(chosen.alignment, dataset="synthetic speech", leaves=SMOKE.alignment.leaves)
+        stand_in = dataclasses.replace(chosen.alignment, dataset=SMOKE.dataset, leaves=SMOKE.alignment.leaves)
         return dataclasses.replace(chosen, alignment=stand_in)
     return chosen
 

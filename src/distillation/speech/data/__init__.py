@@ -18,16 +18,14 @@ def check_not_text(parts: Sequence[str], name: str) -> None:
 class Utterance:
     """One spoken sentence.
 
-    samples: (samples,) int16 at 16 kHz.  words: the transcript in capitals, without sentence marks.  phones: where they
-    are known exactly (synthetic speech), (phone, first sample, end sample) in order, silence included; else empty.
-    Raises ValueError for words in one text.
+    samples: (samples,) int16 at 16 kHz.  words: the transcript in capitals, without sentence marks.  Raises ValueError
+    for words in one text.
     """
 
     name: str
     speaker: str
     samples: np.ndarray
     words: tuple[str, ...]
-    phones: tuple[tuple[str, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         check_not_text(self.words, f"words of utterance {self.name}")

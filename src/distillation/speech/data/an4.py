@@ -34,12 +34,12 @@ DEVELOPMENT_SPEAKERS = frozenset({"fclc", "fnsv", "fplp", "mgah", "mjdr", "mmaf"
 
 
 def find() -> str:
-    """The data set to use: "an4" if it is there or can be downloaded, else "synthetic speech", and it prints why."""
+    """The data set to use: "an4" if it is there or can be downloaded, else "an4 (embedded)", and it prints why."""
     try:
         _source()
     except DataError as reason:
-        print(f"AN4 is not here and cannot be downloaded: synthetic speech stands in for it. {reason}")
-        return "synthetic speech"
+        print(f"AN4 is not here and cannot be downloaded: five minutes of it, embedded, stand in. {reason}")
+        return "an4 (embedded)"
     return "an4"
 
 

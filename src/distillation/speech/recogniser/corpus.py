@@ -8,7 +8,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from distillation.speech.data import Speech, Utterance, an4, synthetic_speech
+from distillation.speech.data import Speech, Utterance, an4, embedded
 from distillation.speech.recogniser.filterbanks import Features, Windows, features_of, windows_of
 
 PARTS = ("train", "development", "test")
@@ -54,16 +54,16 @@ class Corpus:
 
 @lru_cache(maxsize=1)
 def corpus(name: str) -> Corpus:
-    """The data set "an4" or "synthetic speech", read and its features computed once per process.
+    """The data set "an4" or "an4 (embedded)", read and its features computed once per process.
 
     Raises ValueError for another name.
     """
     if name == "an4":
         speech = an4.load_an4()
-    elif name == "synthetic speech":
-        speech = synthetic_speech.load_synthetic_speech()
+    elif name == "an4 (embedded)":
+        speech = embedded.load_embedded()
     else:
-        raise ValueError(f"Unknown speech data set {name!r}: use 'an4' or 'synthetic speech'.")
+        raise ValueError(f"Unknown speech data set {name!r}: use 'an4' or 'an4 (embedded)'.")
     return from_speech(speech)
 
 
