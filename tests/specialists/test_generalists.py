@@ -108,7 +108,7 @@ def test_as_many_glyphs_are_fitted_as_asked_for(cases: int) -> None:
 
 
 def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Unknown data set 'imagenet': use 'cifar-100' or 'glyphs'\."):
+    with pytest.raises(ValueError, match=r"Unknown data set 'imagenet': use 'cifar-100', 'glyphs' or 'fonts'\."):
         load(Data("imagenet"))
 
 

@@ -12,6 +12,7 @@ import pooch
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ELSEWHERE = "set DISTILLATION_DATA to a folder with a whole copy (see data/README.md)"
+Names = tuple[str, ...]
 
 
 class DataError(RuntimeError):
@@ -31,14 +32,13 @@ def is_offline() -> bool:
     return word in ("1", "true", "yes")
 
 
-def obtain(names: tuple[str, ...], forms: tuple[str, ...], urls: tuple[str, ...], known_hash: str) -> Path:
+def obtain(names: Names, forms: Names, urls: Names, known_hash: str | None, bar: bool = False) -> Path:
     """The first of a file's forms that is in a folder of these names, one level off too, or else its first, downloaded.
 
     Raises DataError, with what there is in these folders.  What may not be looked at counts as found: reading it tells.
     """
     root = data_folder()
-    below = [folder for name in names for folder in sorted(root.glob(f"*/{name}"))]
-    folders = [*(root / name for name in names), root, *below]
+    folders = [*(root / name for name in names), root, *(f for name in names for f in sorted(root.glob(f"*/{name}")))]
     for path in (folder / form for folder in folders for form in forms):
         with suppress(OSError):
             with suppress(PermissionError):
@@ -46,19 +46,19 @@ def obtain(names: tuple[str, ...], forms: tuple[str, ...], urls: tuple[str, ...]
             return path
     there = [each for each in folders if os.access(f"{each}/", os.R_OK)]
     looked = ", ".join(f"{each} ({', '.join(sorted(os.listdir(each))[:9]) or 'empty'})" for each in there)
-    return fetch(forms[0], urls, known_hash, folders[0], looked or f"{root} (no folder that can be read)")
+    return fetch(forms[0], urls, known_hash, folders[0], looked or f"{root} (no folder that can be read)", bar)
 
 
-def fetch(name: str, urls: tuple[str, ...], known_hash: str, folder: Path, looked: str = "no other folder") -> Path:
+def fetch(name: str, urls: Names, known_hash: str | None, folder: Path, looked: str = "", bar: bool = False) -> Path:
     """Download a file into the folder from the first mirror that answers, and verify it.
 
-    known_hash: "md5:..." or "sha256:...".  pooch writes to a temporary file and renames it, so an interrupted download
-    leaves nothing half-written.  Raises DataError, with where one looked before, when no mirror delivers the file.
+    known_hash: "md5:..." or "sha256:..."; None: the caller verifies.  bar: show progress.  pooch writes to a temporary
+    file and renames it once whole.  Raises DataError, with where one looked before, when no mirror delivers the file.
     """
     problem, reasons = "is missing and DISTILLATION_OFFLINE forbids downloads: unset it", []
     for url in () if is_offline() else urls:
         try:
-            return Path(pooch.retrieve(url + name, known_hash=known_hash, fname=name, path=folder))
+            return Path(pooch.retrieve(url + name, known_hash, name, folder, progressbar=bar))
         except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
             if isinstance(error, PermissionError) or getattr(error, "errno", None):  # of the disk, not the network
                 why = error.strerror or "Permission denied"  # which pooch words itself
@@ -66,13 +66,13 @@ def fetch(name: str, urls: tuple[str, ...], known_hash: str, folder: Path, looke
                 break
             reasons.append(f"{url}: {type(error).__name__}")
             problem = f"could not be downloaded ({'; '.join(reasons)}): check the network"
-    raise DataError(f"{folder.name}/{name} {problem}, or {ELSEWHERE}; looked in {looked}.")
+    raise DataError(f"{folder.name}/{name} {problem}, or {ELSEWHERE}; looked in {looked or 'no other folder'}.")
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Whatever is wrong with a file, or a folder of files, becomes a DataError that names it and the remedy."""
-    again = "unpack it again" if os.path.isdir(path) else "delete the file and run again"
+def reading(path: Path, again: str = "") -> Iterator[None]:
+    """Whatever is wrong with a file, or a folder of files, becomes a DataError that names it and the remedy (again)."""
+    again = again or ("unpack it again" if os.path.isdir(path) else "delete the file and run again")
     try:
         yield
     except DataError as problem:

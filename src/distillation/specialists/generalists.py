@@ -13,16 +13,17 @@ from distillation.core.objectives import check_finite, class_labels
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.specialists.convnets import residual_net
-from distillation.specialists.data import Pictures, check_pictures, cifar100, glyphs
+from distillation.specialists.data import Pictures, check_pictures, cifar100, fonts, glyphs
 
 HELD_OUT = 10  # one training picture in so many is held out for every choice
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which pictures: name "cifar-100" or "glyphs"; the first `classes` of them; the first `cases` fitted ones.
+    """Which pictures: name "cifar-100", "glyphs" or "fonts"; the first `classes`; the first `cases` fitted ones.
 
-    glyphs: so many training pictures are drawn, a tenth of them held out.
+    glyphs: so many training pictures are drawn, a tenth of them held out.  fonts: also "fonts (embedded)", and either
+    with " by letter" (see `data.fonts`); classes are whole families; what is held out and tested is the set's own rule.
     """
 
     name: str = "cifar-100"
@@ -85,6 +86,15 @@ class Split:
     fit: Tensor
     held_out: Tensor
 
+    def images(self, part: str) -> Tensor:
+        """The pictures of part "fit", "held_out" or "test"; those that lie side by side are not copied."""
+        if part == "test":
+            return self.pictures.test_images
+        images, cases = self.pictures.train_images, {"fit": self.fit, "held_out": self.held_out}[part]
+        if len(cases) and (cases.diff() == 1).all():
+            return images[cases[0] : cases[0] + len(cases)]
+        return images[cases]
+
     @property
     def classes(self) -> int:
         """How many classes there are."""
@@ -114,10 +124,13 @@ class Batches:
 
     @classmethod
     def of(cls, pictures: Tensor, shift: int = 0, mirror: bool = False) -> "Batches":
-        """Of pictures (cases, channels, height, width) uint8, shifted by up to so many pixels in either direction."""
+        """Of pictures (cases, channels, height, width) uint8, shifted by up to so many pixels in either direction.
+
+        Grey ones that are neither shifted nor mirrored are not copied.
+        """
         check_pictures(pictures, "pictures")
-        padded = F.pad(pictures, (shift,) * 4)
-        both = torch.stack([padded, padded.flip(-1)] if mirror else [padded], 1)
+        padded = F.pad(pictures, (shift,) * 4) if shift else pictures
+        both = torch.stack([padded, padded.flip(-1)], 1) if mirror else padded.unsqueeze(1)
         return cls(both.permute(0, 1, 3, 4, 2).contiguous(), shift)  # channels last, as the convolutions want them
 
     def __len__(self) -> int:
@@ -148,10 +161,17 @@ def load(data: Data) -> Split:
         pictures = glyphs.load(classes=data.classes, train=drawn, test=data.test)
     elif data.name == "cifar-100":
         pictures = first_classes(cifar100.load(), data.classes)
+    elif data.name.startswith("fonts"):
+        pictures = fonts.named(data.name, data.classes)
     else:
-        raise ValueError(f"Unknown data set {data.name!r}: use 'cifar-100' or 'glyphs'.")
-    order = torch.randperm(len(pictures.train_labels), generator=torch.Generator().manual_seed(0))
-    fitted = len(order) - len(order) // HELD_OUT
+        raise ValueError(f"Unknown data set {data.name!r}: use 'cifar-100', 'glyphs' or 'fonts'.")
+    cases = len(pictures.train_labels)
+    if pictures.held_out is None:
+        order = torch.randperm(cases, generator=torch.Generator().manual_seed(0))
+        fitted = cases - cases // HELD_OUT
+    else:
+        order = torch.arange(cases)
+        fitted = cases - pictures.held_out
     if not 0 < data.cases <= fitted:
         raise ValueError(f"There are {fitted:,} pictures to fit, not {data.cases:,}.")
     return Split(pictures, order[: data.cases], order[fitted:])
@@ -204,12 +224,7 @@ def logits_on(
     model: nn.Module, split: Split, parts: tuple[str, ...] = ("fit", "held_out", "test")
 ) -> dict[str, Tensor]:
     """The logits (cases, outputs) of the fitted, held-out and test pictures, by name."""
-    images = {
-        "fit": lambda: split.pictures.train_images[split.fit],
-        "held_out": lambda: split.pictures.train_images[split.held_out],
-        "test": lambda: split.pictures.test_images,
-    }
-    return {part: logits_of(model, Batches.of(images[part]()), precision="bf16") for part in parts}
+    return {part: logits_of(model, Batches.of(split.images(part)), precision="bf16") for part in parts}
 
 
 def accuracies(logits: dict[str, Tensor], split: Split) -> dict:

@@ -97,10 +97,10 @@ class SoftTargets(Configuration):
         split = load(self.generalist.data)
         logits = store.tensors(self.generalist)
         found = {}
-        for part, cases in (("fit", split.fit), ("held_out", split.held_out)):
+        for part in ("fit", "held_out"):
             q = logits[part].double().softmax(1)
             if self.n > 0:
-                q = combined_on(self, logits[part], split.pictures.train_images[cases], split, store)
+                q = combined_on(self, logits[part], split.images(part), split, store)
             found[part] = objectives.check_soft_targets(q.float())
         labels = {"fit": split.fit_labels, "held_out": split.held_out_labels}
         metrics = {
