@@ -257,6 +257,7 @@ def is_running(process: int) -> bool:
         (["train", "medium"], "Unknown profile 'medium': choose one of smoke, quick, paper."),
         (["train", "smoke", "00"], f"No runs belong to 00: choose from {NUMBERS}."),
         (["train", "smoke", "9", "two"], f"No runs belong to 09, two: choose from {NUMBERS}."),
+        (["train", "smoke", "--fresh"], "train deletes nothing: --fresh goes with notebooks."),
     ],
 )
 def test_wrong_calls_get_one_clear_sentence(

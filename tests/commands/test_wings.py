@@ -17,7 +17,7 @@ from distillation.speech.examples import SpeechExamples
 
 LOADERS = {"digits": Examples, "speech": SpeechExamples, "pictures": PictureExamples}
 every_wing = pytest.mark.parametrize(
-    ("wing", "module"), list(zip(wings.EXAMPLES, wings.RESULTS, strict=True)), ids=lambda each: each.__name__
+    ("wing", "module"), [*zip(wings.EXAMPLES, wings.RESULTS, strict=True)], ids=[wing.NAME for wing in wings.EXAMPLES]
 )
 
 

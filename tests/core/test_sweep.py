@@ -143,6 +143,14 @@ def test_missing_tensors_are_made_again_when_needed(store: Store) -> None:
     assert torch.equal(store.tensors(Coin(1))["face"], face)
 
 
+def test_a_run_that_forgets_its_tensors_is_told_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whatever starts from it would have it run again for ever."""
+    monkeypatch.setattr(Counted, "has_tensors", True)
+    with pytest.raises(TypeError, match="Counted wrote no tensors: set has_tensors = False"):
+        sweep([Counted(1)], store)
+    assert not store.has(Counted(1))
+
+
 def test_a_run_without_tensors_is_done_without_them(store: Store) -> None:
     for _ in range(2):
         sweep([Counted(1), Coin(2, (Coin(3),)), Counted(4, (Counted(1),))], store, needs_tensors=True)

@@ -10,6 +10,7 @@ from distillation.core.store import Configuration, Store
 @dataclass(frozen=True)
 class Coin(Configuration):
     experiment: ClassVar[str] = "coins"
+    has_tensors: ClassVar[bool] = False
 
     seed: int
     threads: int = 1

@@ -8,11 +8,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from distillation.commands.run import NOTEBOOKS, REPOSITORY
+from distillation.commands.notebooks import NOTEBOOKS
+from distillation.core.data import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = re.findall(r"^(?:\| `)?(\./run_all\.sh[^`#\n]*)", README, re.MULTILINE)
-(LAB,) = re.findall(r"^PYTHONPATH=.*jupyter lab.*$", README, re.MULTILINE)
+(LAB,) = re.findall(r"^\.venv/bin/jupyter lab.*$", README, re.MULTILINE)
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 TEST = "./run_all.sh test"  # which runs this
 
@@ -28,7 +29,7 @@ def at_smoke(command: str) -> str:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment without data, network or results."""
-    if not (REPOSITORY / ".venv" / "requirements.sha256").exists():
+    if not (REPOSITORY / ".venv" / "installed.sha256").exists():
         pytest.skip("./run_all.sh has not set up .venv, which these tests would take minutes for.")
     folder = tmp_path_factory.mktemp("newcomer")
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -61,7 +62,7 @@ def results(environment: dict[str, str]) -> Path:
 
 def test_readme_names_every_kind_of_command() -> None:
     words = {" ".join(command.split()[1:2]) for command in COMMANDS}
-    assert words == {"", "test", "smoke", "quick", "paper", "verify", "site", "--help"}
+    assert words == {"", "test", "smoke", "quick", "paper", "train", "verify", "site", "--help"}
     assert TEST in [command.strip() for command in COMMANDS]
     assert len(SNIPPETS) == 3
 
@@ -111,6 +112,6 @@ def test_snippets(environment: dict[str, str], results: Path, tmp_path: Path) ->
     code = "\n".join(SNIPPETS).replace('"quick"', '"smoke"')
     checks = "assert probabilities.sum(1).allclose(torch.ones(5))\nassert log_posteriors.shape[-1] == 300"
     (tmp_path / "snippets.py").write_text(f"{code}\n{checks}\n")
-    (start,) = re.findall(r"`(PYTHONPATH=src \.venv/bin/python)`", README)
+    (start,) = re.findall(r"folder, with `(\.venv/bin/python)`", README)
     printed = said(f"{start} {tmp_path / 'snippets.py'}", environment)
-    assert len(re.findall(r"^[ \d.]+$", printed, re.MULTILINE)) == 3
+    assert len(re.findall(r"^[\d.]+ \d \d+$", printed, re.MULTILINE)) == 9

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distillation.core.statistics import Estimate, bootstrap, estimate
+from distillation.core.statistics import Estimate, estimate
 from distillation.core.store import StoreError
 from distillation.specialists import paper
 from distillation.specialists.results import (
@@ -21,6 +21,7 @@ from distillation.specialists.results import (
     slope,
     soft_advantage,
 )
+from distillation.speech.results import bootstrap
 
 
 def interval(found: Estimate) -> tuple[float, float, float]:

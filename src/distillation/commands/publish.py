@@ -115,7 +115,6 @@ def from_weights(wing: ModuleType, results: Results) -> None:
         )
 
 
-@command
 def publish_weights(results: Results, nets: dict[str, Configuration]) -> None:
     """Write the weights of nets, in half precision, as results/<profile>/models/<name>.safetensors."""
     for name, config in nets.items():
@@ -125,6 +124,7 @@ def publish_weights(results: Results, nets: dict[str, Configuration]) -> None:
         write_safetensors(weights, results.folder / "models" / f"{name}.safetensors", record)
 
 
+@command
 def main() -> int:
     """Write everything, and say what was left alone; return the exit status."""
     if os.environ.get("DISTILLATION_RESULTS"):

@@ -15,8 +15,9 @@ from distillation.commands.entry import command
 from distillation.commands.notebooks import NOTEBOOKS, Outcome, execute_apart, paths
 from distillation.core.data import DataError
 from distillation.core.figures import PUBLISHED
-from distillation.core.store import StoreError, locked, results_folder, writable, written_whole
+from distillation.core.store import StoreError, locked, profile_named, results_folder, writable, written_whole
 from distillation.core.training import device
+from distillation.mnist import plan as mnist_plan
 
 COLUMNS = ("notebook", "profile", "seconds", "peak_memory_mb", "dataset", "device", "cores")
 
@@ -41,6 +42,9 @@ def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal need not know every character
     try:
+        if trains_only and options.fresh:
+            print("train deletes nothing: --fresh goes with notebooks.", file=sys.stderr)
+            return 2
         if trains_only:
             return train(profile, numbers)
         return start(profile, numbers, options.fresh, notebooks)
@@ -64,6 +68,7 @@ def train(profile: str, numbers: list[str]) -> int:
     except ValueError as reason:
         print(reason, file=sys.stderr)
         return 2
+    print(f"What {', '.join(wanted)} need is in {results_folder(profile)}.")
     return 0
 
 
@@ -101,6 +106,7 @@ def look_up(name: str, notebooks: list[Path]) -> tuple[Path, dict[str, str]]:
 
     Raises ValueError for an unknown profile.
     """
+    profile_named(name, (mnist_plan.SMOKE, mnist_plan.QUICK, mnist_plan.PAPER))
     wing_of = {path.stem: wings.NOTEBOOKS.get(path.name[:2], wings.RESULTS[0]) for path in notebooks}
     dataset_of = {wing: wing.plan.profile(name).dataset for wing in dict.fromkeys(wing_of.values())}
     return results_folder(name).absolute(), {stem: dataset_of[wing] for stem, wing in wing_of.items()}

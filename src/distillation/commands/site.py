@@ -22,7 +22,8 @@ OUTPUT = REPOSITORY / "site"
 FIGURES, RECORDS, EXAMPLES = (PUBLISHED / name for name in ("figures", "records", "examples"))
 CAPTION = re.compile(r"\*Figure `(?P<name>\w+)`\. (?P<text>.*)\*", re.DOTALL)  # as figures.show writes it
 PAGES = (
-    *("README.md", "CONTRIBUTING.md", "NOTICES.md", "LICENSE", "CITATION.cff", "data/README.md", "docs/scaling.md"),
+    *("README.md", "CONTRIBUTING.md", "NOTICES.md", "LICENSE", "CITATION.cff", "docs/scaling.md"),
+    *("data/README.md", "data/fonts-small/README.md"),
     *(PROVENANCE, "results/paper/headline.csv", "results/paper/times.csv"),
 )
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -84,7 +85,7 @@ def stage(folder: Path, notebooks: Path) -> None:
     shutil.copy(SETTINGS / "index.md", folder)
     for name in PAGES:
         target = folder / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, target)
     (folder / "scorecard.md").write_text(scorecard(), "utf-8")
     (folder / "citation.bib").write_text(bibliography((REPOSITORY / "CITATION.cff").read_text("utf-8")), "utf-8")

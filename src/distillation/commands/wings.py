@@ -20,8 +20,14 @@ from distillation.speech import results as speech_results
 
 PLANS = (mnist_plan, speech_plan, specialists_plan)
 RESULTS = (mnist_results, speech_results, specialists_results)
-NOTEBOOKS = {"01": mnist_results, "02": mnist_results, "03": speech_results, "05": speech_results}
-NOTEBOOKS |= {"04": specialists_results, "06": specialists_results}
+NOTEBOOKS = {
+    "01": mnist_results,
+    "02": mnist_results,
+    "03": speech_results,
+    "04": specialists_results,
+    "05": speech_results,
+    "06": specialists_results,
+}
 EXAMPLES = (mnist_examples, speech_examples, specialists_examples)
 CLAIMS: tuple[Claim, ...] = (*mnist_claims.CLAIMS, *speech_claims.CLAIMS, *specialists_claims.CLAIMS)
 
