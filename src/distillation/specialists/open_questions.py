@@ -33,6 +33,7 @@ class Mixture(Configuration):
     """
 
     experiment: ClassVar[str] = "open_questions"
+    has_tensors: ClassVar[bool] = False
 
     data: Data = Data()
     widths: tuple[int, ...] = (64, 128, 256)
@@ -125,6 +126,7 @@ class Distilled(Configuration):
     """
 
     experiment: ClassVar[str] = "open_questions"
+    has_tensors: ClassVar[bool] = False
 
     generalist: Generalist
     targets: SoftTargets | None = None
