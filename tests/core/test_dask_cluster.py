@@ -215,11 +215,11 @@ def test_unfit_worker_refuses(
 def test_results_that_are_not_shared_are_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SECONDS_TO_APPEAR", 0.1)
     with pytest.raises(ClusterError, match="not here: set DISTILLATION_RESULTS"):
-        cluster.wait_for_results(store, Coin(1), needs_tensors=False)
-    store.write(Coin(1), {"metrics": {}})
-    cluster.wait_for_results(store, Coin(1), needs_tensors=False)
+        cluster.wait_for_results(store, NETS[0], needs_tensors=False)
+    store.write(NETS[0], {"metrics": {}})
+    cluster.wait_for_results(store, NETS[0], needs_tensors=False)
     with pytest.raises(ClusterError, match="not here: set DISTILLATION_RESULTS"):
-        cluster.wait_for_results(store, Coin(1), needs_tensors=True)
+        cluster.wait_for_results(store, NETS[0], needs_tensors=True)
 
 
 @pytest.mark.parametrize("address", ["{}", "127.0.0.1", "nonsense://{}"])
