@@ -217,7 +217,7 @@ def test_quick_falls_back_to_the_embedded_minutes_and_says_so(
     monkeypatch.setenv("DISTILLATION_OFFLINE", "1")
     monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
     found = profile_of("quick")
-    assert "five minutes of it, which come with the repository, stand in" in capsys.readouterr().out
+    assert "five minutes of it, embedded, stand in. an4/an4_sphere.tar.gz is missing" in capsys.readouterr().out
     assert found == replace(QUICK, alignment=found.alignment)
     stand_in = {"dataset": "an4 (embedded)", "leaves": SMOKE.alignment.leaves}
     assert found.alignment == replace(QUICK.alignment, **stand_in)
