@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mutations import mutated
 from served import Server, allow_downloads, serve
 from small_cifar100 import (
     COARSE,
@@ -187,22 +188,6 @@ def test_a_class_in_two_superclasses_is_refused(cifar_folder: Path, monkeypatch:
 def test_superclasses_are_those_of_the_rows() -> None:
     found = cifar100.superclasses_of(torch.tensor([[7, 2], [3, 0], [3, 1], [7, 2], [3, 0]], dtype=torch.uint8))
     assert found.tolist() == [3, 3, 7]
-
-
-def mutated(packed: bytes, seed: int) -> bytes:
-    """With a few bytes altered, cut out or put in."""
-    random = np.random.default_rng(seed)
-    content = bytearray(packed)
-    for _ in range(random.integers(1, 4)):
-        place = int(random.integers(len(content)))
-        what = random.integers(3)
-        if what == 0:
-            content[place] ^= int(random.integers(1, 256))
-        elif what == 1:
-            del content[place : place + int(random.integers(1, 600))]
-        else:
-            content[place:place] = random.bytes(5)
-    return bytes(content)
 
 
 @pytest.mark.parametrize("pack", [gz, lzma.compress, bytes])

@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from mutations import mutated
 from PIL import features
 from served import Server, allow_downloads, serve
 from small_cifar100 import same
@@ -226,22 +227,6 @@ def test_mislabelled_pictures_are_refused(files: dict, folder: Path, tmp_path: P
     renamed = Renderings(whole.images, whole.styles, whole.characters, whole.files[::-1])
     write(saved(renamed, tmp_path / "other"), folder)
     assert "published" in refusal("styles.txt")
-
-
-def mutated(packed: bytes, seed: int) -> bytes:
-    """With a few bytes altered, cut out or put in."""
-    random = np.random.default_rng(seed)
-    content = bytearray(packed)
-    for _ in range(random.integers(1, 4)):
-        place = int(random.integers(len(content)))
-        what = random.integers(3)
-        if what == 0:
-            content[place] ^= int(random.integers(1, 256))
-        elif what == 1:
-            del content[place : place + int(random.integers(1, 600))]
-        else:
-            content[place:place] = random.bytes(5)
-    return bytes(content)
 
 
 @pytest.mark.parametrize("pack", [gz, lzma.compress, bytes])
