@@ -22,15 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from distillation.core import training
 from distillation.core.models import mlp
 from distillation.core.objectives import distillation_loss, soften
 from distillation.core.store import results_folder
 from distillation.core.training import Optimisation, compute_dtype, device, train
-from distillation.mnist import plan as plans
+from distillation.mnist import profiles
 
 TEMPERATURE = 20.0
 OURS, PRODUCTS, TUTORIAL = "this repository", "its matrix products alone", "PyTorch tutorial's loop"
+UNCAPTURED = "this repository, steps not captured"  # as one CUDA graph
 WORKERS = {"1 thread": (1, 1), "2 threads": (1, 2), "2 processes of 1 thread": (2, 1)}  # name: (processes, threads)
+ON_GPU = {"1 process": (1, 1)}
 Wait = Callable[[], object]
 
 
@@ -46,8 +49,8 @@ class Case:
 
 
 CASES = (
-    Case("teacher 1200x1200", (784, 1200, 1200, 10), (0.2, 0.5), plans.PAPER.teacher, False),
-    Case("student 800x800", (784, 800, 800, 10), (0.0, 0.0), plans.PAPER.student, True),
+    Case("teacher 1200x1200", (784, 1200, 1200, 10), (0.2, 0.5), profiles.PAPER.teacher, False),
+    Case("student 800x800", (784, 800, 800, 10), (0.0, 0.0), profiles.PAPER.student, True),
 )
 
 
@@ -58,12 +61,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measurements of which the median is taken")
     parser.add_argument("--save", action="store_true", help="write results/paper/tables/benchmark.csv and .md")
     options = parser.parse_args()
+    on_gpu = device().type == "cuda"
     measured: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for _ in range(options.rounds):
         for number, case in enumerate(CASES):
-            for variant in MEASURES:
-                for workers in WORKERS:
-                    found = in_processes(variant, number, options.cases, *WORKERS[workers])
+            for variant in MEASURES if on_gpu else [each for each in MEASURES if each != UNCAPTURED]:
+                for workers, number_of in (ON_GPU if on_gpu else WORKERS).items():
+                    found = in_processes(variant, number, options.cases, *number_of)
                     measured.setdefault((case.name, variant, workers), []).append(found)
                     print(f"{case.name}, {variant}, {workers}: {found[0]:.2f} s", file=sys.stderr, flush=True)
     result = table(measured)
@@ -89,6 +93,7 @@ def table(measured: dict[tuple[str, str, str], list[tuple[float, float]]]) -> pd
                 "workers": workers,
                 "precision": "float32" if variant == TUTORIAL else str(compute_dtype("bf16")).removeprefix("torch."),
                 "s per 60,000 cases": f"{seconds:.2f}",
+                "ms a step": f"{1000 * seconds * batch_size(case, variant) / 60_000:.3f}",
                 "times its products": f"{seconds / median[case, PRODUCTS, workers]:.2f}" if variant == OURS else "",
                 "tutorial takes times ours": f"{median[case, TUTORIAL, workers] / seconds:.1f}"
                 if variant == OURS
@@ -97,6 +102,11 @@ def table(measured: dict[tuple[str, str, str], list[tuple[float, float]]]) -> pd
             }
         )
     return pd.DataFrame(rows)
+
+
+def batch_size(case: str, variant: str) -> int:
+    """The cases of a step."""
+    return 128 if variant == TUTORIAL else {each.name: each.settings.batch_size for each in CASES}[case]
 
 
 def in_processes(variant: str, case: int, cases: int, processes: int, threads: int) -> tuple[float, float]:
@@ -155,6 +165,12 @@ def our_loop(case: Case, cases: int, wait: Wait) -> float:
     return clock[1] - clock[0]
 
 
+def uncaptured_loop(case: Case, cases: int, wait: Wait) -> float:
+    """`our_loop` with steps that are launched one kernel at a time, as where a capture fails."""
+    training._captured = lambda step, state: step
+    return our_loop(case, cases, wait)
+
+
 def products(case: Case, cases: int, wait: Wait) -> float:
     """Seconds of the matrix products of one epoch: forward, gradients of weights and of inputs (not of the net's)."""
     batch, dtype = case.settings.batch_size, compute_dtype(case.settings.precision)
@@ -163,13 +179,18 @@ def products(case: Case, cases: int, wait: Wait) -> float:
         shapes = ((batch, fan_in), (fan_out, fan_in), (batch, fan_out))
         layers.append((number > 0, *(torch.rand(shape, device=device()).to(dtype) for shape in shapes)))
 
+    def step() -> None:
+        for needs_input_gradient, x, weight, gradient in layers:
+            torch.mm(x, weight.T)
+            torch.mm(gradient.T, x)
+            if needs_input_gradient:
+                torch.mm(gradient, weight)
+
+    repeat = training._captured(step, []) if device().type == "cuda" else step
+
     def epoch(steps: int) -> None:
         for _ in range(steps):
-            for needs_input_gradient, x, weight, gradient in layers:
-                torch.mm(x, weight.T)
-                torch.mm(gradient.T, x)
-                if needs_input_gradient:
-                    torch.mm(gradient, weight)
+            repeat()
         synchronise()
 
     steps = cases // batch
@@ -240,7 +261,7 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-MEASURES = {OURS: our_loop, PRODUCTS: products, TUTORIAL: tutorial_loop}
+MEASURES = {OURS: our_loop, UNCAPTURED: uncaptured_loop, PRODUCTS: products, TUTORIAL: tutorial_loop}
 
 if __name__ == "__main__":
     main()

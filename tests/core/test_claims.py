@@ -1,5 +1,6 @@
 """Findings are computed one by one, when they are asked for, and tabulated as they are published."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -9,7 +10,9 @@ import pytest
 from distillation.core.claims import COLUMNS, Claim, Finding, Findings
 from distillation.core.statistics import above, estimate
 
-RESULTS = SimpleNamespace(profile=SimpleNamespace(name="smoke", dataset="coins"), values=(3.0, 4.0, 5.0))
+RESULTS = SimpleNamespace(
+    profile=SimpleNamespace(name="smoke", dataset="coins"), values=(3.0, 4.0, 5.0), questions={"heads": []}
+)
 
 
 class Found:
@@ -42,8 +45,7 @@ def findings(found: Found) -> Findings:
 def test_a_finding_is_computed_from_the_results_by_its_own_claim_when_it_is_asked_for(
     findings: Findings, found: Found
 ) -> None:
-    assert list(findings) == ["tails", "heads", "edge"]
-    assert len(findings) == 3
+    assert [claim.id for claim in findings.asked] == ["tails", "heads", "edge"]
     assert findings.claim("heads").paper == 2.5
     assert found.of == []
     assert findings["tails"] == Finding(estimate([3, 4, 5]), "reproduced")
@@ -52,8 +54,17 @@ def test_a_finding_is_computed_from_the_results_by_its_own_claim_when_it_is_aske
     assert found.of == ["tails", "edge"]
 
 
+def test_claims_whose_questions_the_plan_does_not_ask_are_passed_over(findings: Findings) -> None:
+    (first, *rest) = findings.claims
+    tails = dataclasses.replace(first, questions=("heads", "tails"))
+    fewer = Findings((tails, *rest, dataclasses.replace(first, text="asked")), RESULTS)
+    assert [claim.text for claim in fewer.asked] == ["about heads", "about edge", "asked"]
+    assert fewer.claim("tails").text == "asked"
+    assert fewer.table()["id"].tolist() == ["heads", "edge", "tails"]
+
+
 def test_claims_are_looked_up_by_their_ids(findings: Findings) -> None:
-    assert [findings.claim(name) for name in findings] == list(findings.claims)
+    assert [findings.claim(claim.id) for claim in findings.asked] == list(findings.claims)
     assert findings.claim("edge").text == "about edge"
 
 

@@ -13,7 +13,6 @@ import pytest
 from ordinary import permissions, public_folder
 from served import Server, allow_downloads, serve
 
-from distillation.core import data
 from distillation.core.data import DataError, is_offline, obtain, read_files, reading
 
 FORMS = ("set.tar.gz", "set.tar", "set/one.bin")
@@ -172,7 +171,7 @@ def test_a_disk_that_takes_nothing_is_told_as_such(
     def retrieve(*_: str, **__: str) -> str:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(data.pooch, "retrieve", retrieve)
+    monkeypatch.setattr("pooch.retrieve", retrieve)
     message = refusal(f"{server.url}/")
     assert f"({os.strerror(number)}): make it writable" in message
     assert "network" not in message

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from distillation.commands.publish import publish_weights
+from distillation.commands.models import publish_weights
 from distillation.core import examples
 from distillation.core.examples import Cases
 from distillation.core.store import Configuration, Store, StoreError

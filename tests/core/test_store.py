@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from distillation.core.data import REPOSITORY
 from distillation.core.store import Configuration, Store, StoreError, plain, profile_named, results_folder
 from distillation.core.training import Optimisation
-from distillation.mnist.nets import Ensemble, GradientNoise, Net, Student
+from distillation.mnist.measurements import GradientNoise
+from distillation.mnist.nets import Ensemble, Net, Student
 
 CONFIG = Student(Net("digits", seed=3), omit=(3,))
 RECORD = {"metrics": {"errors": 7, "bias": {"none": [1, 2.5]}}, "history": [{"loss": 0.1}, {"loss": 1e-30}]}

@@ -1,5 +1,10 @@
 import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -23,8 +28,13 @@ class Interruption(Exception):
     pass
 
 
+@cache
+def labels_on(device: torch.device) -> Tensor:
+    return LABELS.to(device)
+
+
 def loss(logits: Tensor, index: Tensor) -> Tensor:
-    return F.cross_entropy(logits, LABELS[index])
+    return F.cross_entropy(logits, labels_on(index.device)[index])
 
 
 def net(seed: int, dropout: float = 0.0) -> nn.Sequential:
@@ -56,7 +66,7 @@ def test_training_lowers_the_loss_and_reports_each_epoch() -> None:
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
 
 
-def test_loss_sees_the_cases_of_the_batch_each_once_an_epoch() -> None:
+def test_loss_sees_the_cases_of_the_batch_each_once_an_epoch(on_cpu: None) -> None:
     seen = []
 
     def watched(logits: Tensor, index: Tensor) -> Tensor:
@@ -108,13 +118,13 @@ def test_checkpoint_of_another_kind_of_device_is_not_continued(
 ) -> None:
     """Its random numbers would be another generator's."""
     whole, resumed, checkpoint = net(0, 0.5), net(0, 0.5), tmp_path / "1.checkpoint"
-    save_tensors({"generator": torch.get_rng_state()}, checkpoint, {"history": "[]", "device": "cuda"})
+    save_tensors({"generator": torch.get_rng_state()}, checkpoint, {"history": "[]", "device": "another"})
     expected = train(whole, INPUTS, loss, PLAIN)
     torch.manual_seed(0)
     resumed = net(0, 0.5)
     assert train(resumed, INPUTS, loss, PLAIN, checkpoint=checkpoint) == expected
     assert same(list(whole.parameters()), list(resumed.parameters()))
-    assert "1.checkpoint was not made on this kind of device (cpu)" in capsys.readouterr().out
+    assert f"1.checkpoint was not made on this kind of device ({training.device().type})" in capsys.readouterr().out
 
 
 @given(st.integers(1, 3), st.integers(0, 2**31))
@@ -122,7 +132,7 @@ def test_jitter_shifts_each_image_within_bounds(jitter: int, seed: int) -> None:
     torch.manual_seed(seed)
     images = torch.rand(6, 5, 7) + 0.1
     index = torch.randint(6, (20,))
-    batch = batches_of(images, jitter, torch.float32)(index).view(20, 5, 7)
+    batch = batches_of(images, jitter, torch.float32)(index.to(training.device())).view(20, 5, 7).cpu()
     padded = F.pad(images, (jitter,) * 4)
     for case, image in zip(index, batch, strict=True):
         span = range(2 * jitter + 1)
@@ -132,14 +142,15 @@ def test_jitter_shifts_each_image_within_bounds(jitter: int, seed: int) -> None:
 
 def test_jitter_uses_every_shift_and_draws_anew() -> None:
     gather = batches_of(torch.rand(1, 3, 3) + 0.1, 1, torch.float32)
-    index = torch.zeros(500, dtype=torch.long)
+    index = torch.zeros(500, dtype=torch.long, device=training.device())
     assert len(gather(index).unique(dim=0)) == 9
     assert not torch.equal(gather(index), gather(index))
 
 
 def test_without_jitter_a_batch_is_the_cases() -> None:
     index = torch.tensor([3, 3, 0])
-    assert torch.equal(batches_of(INPUTS, 0, torch.float32)(index), INPUTS.flatten(1)[index])
+    batch = batches_of(INPUTS, 0, torch.float32)(index.to(training.device()))
+    assert torch.equal(batch.cpu(), INPUTS.flatten(1)[index])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -171,16 +182,16 @@ def test_logits_come_without_dropout_and_leave_the_mode(mode: bool) -> None:
     first, second = logits_of(model, INPUTS), logits_of(model, INPUTS)
     assert torch.equal(first, second)
     assert model.training is mode
-    torch.testing.assert_close(first, model.eval()(INPUTS.flatten(1)).detach())
+    torch.testing.assert_close(first, model.cpu().eval()(INPUTS.flatten(1)).detach())
 
 
 def test_logits_of_more_cases_than_a_chunk_are_in_order() -> None:
     model, inputs = net(0), torch.rand(5000, 4, 4)
-    torch.testing.assert_close(logits_of(model, inputs), model(inputs.flatten(1)).detach())
+    torch.testing.assert_close(logits_of(model, inputs), model.cpu()(inputs.flatten(1)).detach())
 
 
 @pytest.mark.parametrize(("units", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_bf16_needs_units(units: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_needs_units(units: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, on_cpu: None) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units)
     assert training.compute_dtype("bf16") is dtype
     assert training.compute_dtype("float32") is torch.float32
@@ -191,7 +202,7 @@ def test_unknown_precision_is_refused() -> None:
         training.compute_dtype("fp8")
 
 
-def test_bf16_trains_weights_kept_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_trains_weights_kept_in_float32(monkeypatch: pytest.MonkeyPatch, on_cpu: None) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     coarse = weights_after(dataclasses.replace(PLAIN, precision="bf16"))
     fine = weights_after(PLAIN)
@@ -230,3 +241,121 @@ def test_gpu_beyond_those_that_are_here_gets_a_sentence(monkeypatch: pytest.Monk
     monkeypatch.setenv("DISTILLATION_DEVICE", "cuda:1")
     with pytest.raises(ValueError, match=r"this machine has cuda, cuda:0.* cpu"):
         training.device()
+
+
+@pytest.mark.parametrize("fused", [("cpu",), ()])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_step_is_that_of_the_library(
+    fused: tuple[str, ...], weight_decay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "FUSED", fused)
+    ours, theirs = net(0).to(training.device()), net(0).to(training.device())
+    optimiser = torch.optim.SGD(theirs.parameters(), lr=0.1, weight_decay=weight_decay, momentum=0.9, foreach=False)
+    parameters = list(ours.parameters())
+    momenta = [torch.zeros_like(parameter) for parameter in parameters]
+    inputs = torch.rand(20, 16, device=training.device())
+    for rate, momentum in ((0.1, 0.5), (0.05, 0.7), (0.2, 0.9)):
+        for model in (ours, theirs):
+            model.zero_grad()
+            model(inputs).square().sum().backward()
+        optimiser.param_groups[0].update(lr=rate, momentum=momentum)
+        optimiser.step()
+        told = torch.tensor([rate, momentum], device=training.device(), dtype=torch.float32)
+        training._update(parameters, momenta, told[0], told[1], weight_decay)
+    for a, b in zip(parameters, theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+class Pretended:
+    """In place of a CUDA graph: it replays by taking the step that was captured."""
+
+    step: Callable[[], None]
+
+    def replay(self) -> None:
+        self.step()
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """torch.cuda as far as a capture needs it, on the CPU: nothing is captured, the trial steps are real."""
+    found = SimpleNamespace(waits=[0], refused=None)
+
+    @contextmanager
+    def graph(made: Pretended, capture_error_mode: str) -> Iterator[None]:
+        if found.refused == "graph":
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+        yield
+
+    for name, value in {
+        "CUDAGraph": Pretended,
+        "Stream": Mock,
+        "current_stream": Mock,
+        "stream": lambda _: nullcontext(),
+        "graph": graph,
+        "get_rng_state": lambda _: torch.get_rng_state(),
+        "set_rng_state": lambda state, _: torch.set_rng_state(state),
+        "get_sync_debug_mode": lambda: found.waits[-1],
+        "set_sync_debug_mode": found.waits.append,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    return found
+
+
+@pytest.mark.parametrize("refused", [None, "graph", "step"])
+def test_capture_leaves_what_the_trial_steps_changed_as_it_was(
+    refused: str | None, pretended_gpu: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretended_gpu.refused, state = refused, [torch.zeros(3), torch.zeros(1)]
+    before = torch.get_rng_state()
+
+    def step() -> None:
+        state[0].add_(torch.rand(3))
+        state[1].add_(1)
+        if refused == "step" and pretended_gpu.waits[-1] == "error":
+            raise RuntimeError("called a synchronizing CUDA operation")
+
+    Pretended.step = staticmethod(step)
+    repeat = training._captured(step, state)
+    assert same(state, [torch.zeros(3), torch.zeros(1)])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert pretended_gpu.waits[-1] == 0
+    assert "error" in pretended_gpu.waits
+    assert (repeat is step) == (refused is not None)
+    assert ("A step is not captured" in capsys.readouterr().out) == (refused is not None)
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU here.")
+
+
+@needs_gpu
+@pytest.mark.parametrize(("settings", "dropout"), [(PLAIN, 0.0), (JITTERED, 0.5)])
+def test_captured_steps_give_what_plain_ones_give(
+    settings: Optimisation, dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILLATION_DEVICE", "cuda")
+    found = {}
+    for captured in (True, False):
+        if not captured:
+            monkeypatch.setattr(training, "_captured", lambda step, state: step)
+        model = net(0, dropout)
+        history = train(model, INPUTS, loss, settings)
+        assert {row["captured"] for row in history} == {captured}
+        found[captured] = model.parameters()
+    for a, b in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@needs_gpu
+def test_step_that_waits_for_the_device_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DISTILLATION_DEVICE", "cuda")
+
+    def waiting(logits: Tensor, index: Tensor) -> Tensor:
+        return loss(logits, index) * (1 + 0 * logits.sum().item())
+
+    model = net(0)
+    history = train(model, INPUTS, waiting, PLAIN)
+    assert {row["captured"] for row in history} == {False}
+    assert "A step is not captured" in capsys.readouterr().out
+    assert same(list(model.parameters()), weights_after(PLAIN))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distillation.core.objectives import soften
 from distillation.core.store import Configuration, Store
-from distillation.core.training import Diverged, Optimisation
+from distillation.core.training import Diverged, Optimisation, device
 from distillation.mnist import nets
 from distillation.mnist.data import Images
 from distillation.mnist.nets import Ensemble, Net, Student
@@ -43,8 +43,9 @@ def test_labels_of_any_integer_type_give_the_same(dtype: torch.dtype, told: Stor
     assert nets.corrected_biases(LOGITS, labels, LOGITS, labels, (1,)) == expected
     data, index = dataclasses.replace(IMAGES, train_labels=labels), torch.arange(6)
     for config in (TEACHER, STUDENT, dataclasses.replace(STUDENT, objective="mixed labels")):
-        found = nets.loss_of(config, data, index, told)(LOGITS, index)
-        assert torch.equal(found, nets.loss_of(config, IMAGES, index, told)(LOGITS, index))
+        here = LOGITS.to(device()), index.to(device())
+        found = nets.loss_of(config, data, index, told)(*here)
+        assert torch.equal(found, nets.loss_of(config, IMAGES, index, told)(*here))
     without = dataclasses.replace(STUDENT, omit=(1, 2))
     assert torch.equal(nets.training_cases(data, without), nets.training_cases(IMAGES, without))
 

@@ -1,6 +1,7 @@
 """The convnets and mixtures of experts, and what the training loop does for them."""
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,13 @@ class Interruption(Exception):
     pass
 
 
+@cache
+def labels_on(device: torch.device) -> Tensor:
+    return LABELS.to(device)
+
+
 def loss(logits: Tensor, index: Tensor) -> Tensor:
-    return F.cross_entropy(logits, LABELS[index])
+    return F.cross_entropy(logits, labels_on(index.device)[index])
 
 
 def net(seed: int = 0) -> nn.Sequential:
@@ -44,7 +50,7 @@ def lived(model: nn.Module) -> nn.Module:
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
+    return {name: value.cpu().clone() for name, value in model.state_dict().items()}
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -230,7 +236,7 @@ class Watched:
 
 
 @pytest.mark.parametrize(("drawn", "steps"), [(12, 1), (16, 2), (23, 2), (5, 1), (60, 7)])
-def test_only_drawn_cases_are_gathered_in_the_order_given(drawn: int, steps: int) -> None:
+def test_only_drawn_cases_are_gathered_in_the_order_given(drawn: int, steps: int, on_cpu: None) -> None:
     some, orders, seen = torch.arange(3, 17), [], []
 
     def order() -> Tensor:
@@ -253,7 +259,7 @@ def test_only_drawn_cases_are_gathered_in_the_order_given(drawn: int, steps: int
     assert {len(index) for index in seen} == {size}
 
 
-def test_the_learning_rate_follows_the_drawn_cases() -> None:
+def test_the_learning_rate_follows_the_drawn_cases(on_cpu: None) -> None:
     """The last step is taken with the last of the schedule's rates, however few of the cases are drawn."""
     torch.manual_seed(0)
     model = nn.Linear(3072, 1, bias=False)
@@ -270,7 +276,7 @@ def test_the_learning_rate_follows_the_drawn_cases() -> None:
     assert moves[1:] == pytest.approx(rates[:-1], abs=1e-6)
 
 
-def test_weight_decay_shrinks_the_weights() -> None:
+def test_weight_decay_shrinks_the_weights(on_cpu: None) -> None:
     def after(weight_decay: float) -> Tensor:
         torch.manual_seed(0)
         model = nn.Linear(3072, 5)

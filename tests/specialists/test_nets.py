@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from distillation.core.store import Configuration, Store, StoreError
-from distillation.core.training import Optimisation, logits_of
+from distillation.core.training import Optimisation, device, logits_of
 from distillation.specialists import generalists, nets
 from distillation.specialists.assignment import Assignment, subsets_of
 from distillation.specialists.convnets import MergedDustbin
@@ -163,7 +163,8 @@ def test_losses_of_specialists(specialist: Specialist) -> None:
     positions = [{3: 0, 1: 1}.get(label, 2) for label in labels]
     by_hand = -sum(logits.log_softmax(1)[row, place] for row, place in enumerate(positions)) / 30
     told = Told({})
-    torch.testing.assert_close(nets.loss_of(specialist, subset, split, told)(logits, index), by_hand)
+    found = nets.loss_of(specialist, subset, split, told)(logits.to(device()), index.to(device()))
+    torch.testing.assert_close(found.cpu(), by_hand)
     with pytest.raises(ValueError, match=r"Unknown softmax 'half': use 'dustbin' or 'full'\."):
         nets.loss_of(replace(specialist, softmax="half"), subset, split, told)
 
@@ -176,7 +177,7 @@ def test_losses_of_specialists(specialist: Specialist) -> None:
         label = int(split.pictures.train_labels[case])
         target = F.one_hot(torch.tensor(label), 5) if label in subset else said[row].softmax(0)
         total -= (target * full[row].log_softmax(0)).sum().item()
-    assert found(full, split.fit).item() == pytest.approx(total / 40, rel=1e-5)
+    assert found(full.to(device()), split.fit.to(device())).item() == pytest.approx(total / 40, rel=1e-5)
 
 
 # What is measured

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from distillation.core.store import Configuration, Store, StoreError
 from distillation.core.sweep import sweep
-from distillation.core.training import Optimisation, logits_of
+from distillation.core.training import Optimisation, device, logits_of
 from distillation.specialists import inference, open_questions
 from distillation.specialists.assignment import Assignment, subsets_of
 from distillation.specialists.combination import Combination, answers_of, by_kl
@@ -67,10 +67,13 @@ def test_students_loss_is_that_of_section_2_on_their_targets(
     q /= q.sum(1, keepdim=True)
     soft = -(temperature**2) * (q * (logits.double() / temperature).log_softmax(1)).sum(1).mean()
     labelled = F.cross_entropy(logits[:50], split.fit_labels[:50])  # the held-out pictures' labels are not used
-    assert loss(logits, cases).item() == pytest.approx((0.75 * soft + 0.25 * labelled).item(), rel=1e-4)
+    assert loss(logits.to(device()), cases.to(device())).item() == pytest.approx(
+        (0.75 * soft + 0.25 * labelled).item(), rel=1e-4
+    )
     hard = open_questions.loss_of(replace(config, targets=None), split, made)
     labels = split.fit_labels[:80]
-    assert hard(logits, split.fit[:80]).item() == pytest.approx(F.cross_entropy(logits, labels).item())
+    found = hard(logits.to(device()), split.fit[:80].to(device())).item()
+    assert found == pytest.approx(F.cross_entropy(logits, labels).item())
 
 
 def test_students(distilled: Distilled, own: SoftTargets, made: Store) -> None:

@@ -12,7 +12,7 @@ from scipy.fft import dct
 from torch import Tensor
 
 from distillation.core.data import DataError, data_folder
-from distillation.core.training import batches_of
+from distillation.core.training import batches_of, device
 from distillation.speech.data import SAMPLE_RATE, Utterance, an4
 from distillation.speech.data.embedded import load_embedded
 from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, Features, cepstra, features_of, log_mel, windows_of
@@ -129,7 +129,8 @@ def test_windows_hold_20_frames_before_and_5_after_within_the_utterance(lengths:
     everything = torch.arange(len(windows))
     assert torch.equal(windows.gatherer(CPU, torch.float32)(everything), expected)
     some = torch.randint(len(windows), (7,), generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(batches_of(windows, 0, torch.float32)(some), expected[some])
+    batch = batches_of(windows, 0, torch.float32)(some.to(device()))
+    assert torch.equal(batch.cpu(), expected[some])
     assert torch.equal(windows.gatherer(CPU, torch.bfloat16)(some), expected[some].bfloat16())
     subset = windows[some]
     assert len(subset) == 7

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from distillation.core.store import Store, StoreError
 from distillation.core.sweep import finish, sweep
-from distillation.core.training import Optimisation, logits_of
+from distillation.core.training import Optimisation, device, logits_of
 from distillation.speech import alignment, nets
 from distillation.speech.alignment import Alignment, log_posteriors
 from distillation.speech.data import SAMPLE_RATE
@@ -357,13 +357,14 @@ def test_a_students_loss_weighs_soft_and_hard_targets_of_the_same_frames(
     rows, index = torch.tensor([800, 30, 7, 1200]), torch.tensor([2, 0])
     config, targets = replace(STUDENT, teacher=teacher, hard_weight=weight), world.labels.of["train"][rows]
     logits = torch.randn(2, len(world.labels.states))
-    found = nets.loss_of(config, targets, rows, world.store)(logits, index)
+    here = logits.to(device()), index.to(device())
+    found = nets.loss_of(config, targets, rows, world.store)(*here).cpu()
     soft = soft_targets(config, rows[index], world.store).float()
     softly = 4 * -(soft * F.log_softmax(logits / 2, -1)).sum(-1).mean()
     hardly = F.cross_entropy(logits, world.labels.of["train"][rows[index]])
     torch.testing.assert_close(found, (1 - weight) * softly + weight * hardly)
     if weight == 1:
-        torch.testing.assert_close(found, nets.loss_of(MEMBER, targets, rows, world.store)(logits, index))
+        torch.testing.assert_close(found, nets.loss_of(MEMBER, targets, rows, world.store)(*here).cpu())
 
 
 def test_a_student_on_a_share_learns_from_its_teacher(world: World) -> None:

@@ -16,13 +16,12 @@ import nbformat
 import pandas as pd
 import papermill
 
-from distillation.commands import overview, provenance, wings
+from distillation.commands import models, overview, provenance, wings
 from distillation.commands.entry import command
 from distillation.commands.notebooks import NOTEBOOKS, clean
 from distillation.core import examples
 from distillation.core.data import REPOSITORY
 from distillation.core.figures import PUBLISHED
-from distillation.core.store import Configuration, write_safetensors
 from distillation.core.sweep import Results, with_all_they_start_from
 from distillation.speech import claims as speech_claims
 
@@ -106,22 +105,13 @@ def execute_notebooks() -> None:
 def from_weights(wing: ModuleType, results: Results) -> None:
     """A wing's examples and the weights that it publishes, where its nets' weights and outputs lie on this disk."""
     nets = [*wing.sources(results), *wing.published_nets(results).values()]
-    if all(results.store.done(net, needs_tensors=True) for net in nets):
+    if all(results.store.tensors_path(net).exists() for net in nets if net.has_tensors):
         examples.make(results, wing.NAME, wing.sources(results), lambda: wing.collect(results))
-        publish_weights(results, wing.published_nets(results))
+        models.publish_models(wing, results)
     else:
         print(
             f"The nets of examples/{wing.NAME} are not on this disk: these and published weights are left as they are."
         )
-
-
-def publish_weights(results: Results, nets: dict[str, Configuration]) -> None:
-    """Write the weights of nets, in half precision, as results/<profile>/models/<name>.safetensors."""
-    for name, config in nets.items():
-        tensors = results.store.tensors(config)
-        weights = {key: value.half() for key, value in tensors.items() if key.endswith(("weight", "bias"))}
-        record = {"record": results.store.path(config).name}
-        write_safetensors(weights, results.folder / "models" / f"{name}.safetensors", record)
 
 
 @command

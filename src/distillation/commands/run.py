@@ -13,11 +13,12 @@ import pandas as pd
 from distillation.commands import wings
 from distillation.commands.entry import command
 from distillation.commands.notebooks import NOTEBOOKS, Outcome, execute_apart, paths
+from distillation.commands.train import INTERRUPTED, train
 from distillation.core.data import DataError
 from distillation.core.figures import PUBLISHED
 from distillation.core.store import StoreError, locked, profile_named, results_folder, writable, written_whole
 from distillation.core.training import device
-from distillation.mnist import plan as mnist_plan
+from distillation.mnist import profiles
 
 COLUMNS = ("notebook", "profile", "seconds", "peak_memory_mb", "dataset", "device", "cores")
 
@@ -52,24 +53,8 @@ def main(arguments: list[str] | None = None, notebooks: Path = NOTEBOOKS) -> int
         print(reason, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted. Finished runs are kept: the same command continues from here.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
-
-
-def train(profile: str, numbers: list[str]) -> int:
-    """Run what the notebooks with these numbers, or all, need of a profile; return the exit status."""
-    wanted = [number.zfill(2) for number in numbers] or list(wings.NOTEBOOKS)
-    if unknown := [number for number in wanted if number not in wings.NOTEBOOKS]:
-        print(f"No runs belong to {', '.join(unknown)}: choose from {', '.join(wings.NOTEBOOKS)}.", file=sys.stderr)
-        return 2
-    try:
-        for number in wanted:
-            wings.NOTEBOOKS[number].results(profile, number, train=True)
-    except ValueError as reason:
-        print(reason, file=sys.stderr)
-        return 2
-    print(f"What {', '.join(wanted)} need is in {results_folder(profile)}.")
-    return 0
 
 
 def start(profile: str, numbers: list[str], fresh: bool, notebooks: Path) -> int:
@@ -106,7 +91,7 @@ def look_up(name: str, notebooks: list[Path]) -> tuple[Path, dict[str, str]]:
 
     Raises ValueError for an unknown profile.
     """
-    profile_named(name, (mnist_plan.SMOKE, mnist_plan.QUICK, mnist_plan.PAPER))
+    profile_named(name, (profiles.SMOKE, profiles.QUICK, profiles.PAPER))
     wing_of = {path.stem: wings.NOTEBOOKS.get(path.name[:2], wings.RESULTS[0]) for path in notebooks}
     dataset_of = {wing: wing.plan.profile(name).dataset for wing in dict.fromkeys(wing_of.values())}
     return results_folder(name).absolute(), {stem: dataset_of[wing] for stem, wing in wing_of.items()}

@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-import pooch
-
 REPOSITORY = Path(__file__).resolve().parents[3]
 ELSEWHERE = "set DISTILLATION_DATA to a folder with a whole copy (see data/README.md)"
 Names = tuple[str, ...]
@@ -57,6 +55,8 @@ def fetch(name: str, urls: Names, known_hash: str | None, folder: Path, looked: 
     """
     problem, reasons = "is missing and DISTILLATION_OFFLINE forbids downloads: unset it", []
     for url in () if is_offline() else urls:
+        import pooch  # which a machine without a network may lack
+
         try:
             return Path(pooch.retrieve(url + name, known_hash, name, folder, progressbar=bar))
         except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError

@@ -42,7 +42,4 @@ def clip_incoming_norms(model: nn.Module, max_norm: float) -> None:
     """Bound the L2 norm of each hidden unit's incoming weights (max-norm, arXiv:1207.0580), not the outputs'."""
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     for linear in linears[:-1]:
-        norms = torch.linalg.vector_norm(linear.weight, dim=1)
-        over = (norms > max_norm).nonzero()[:, 0]
-        if len(over):
-            linear.weight[over] *= (max_norm / norms[over])[:, None]
+        linear.weight.renorm_(2, 0, max_norm)

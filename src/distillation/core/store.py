@@ -116,8 +116,10 @@ class Store:
         """Whether a run is finished and what is needed of it lies on this disk."""
         if not self.has(config):
             return False
-        is_enough = not needs_tensors or not config.has_tensors or self.tensors_path(config).exists()
-        return is_enough or has_diverged(self.read(config))
+        if not needs_tensors or not config.has_tensors:
+            return True
+        files = (self.tensors_path(config), self.published_path(config))
+        return any(path.exists() for path in files) or has_diverged(self.read(config))
 
     def read(self, config: Configuration) -> dict:
         """The run's record.  Raises StoreError if it is missing, not JSON, or not this run's."""
@@ -164,15 +166,20 @@ class Store:
         """Where the run's weights and outputs lie: beside its record."""
         return self.path(config).with_suffix(".safetensors")
 
+    def published_path(self, config: Configuration) -> Path:
+        """Where outputs of the run are published, for those who have not its weights."""
+        return self.folder.parent / "models" / f"{self.name(config)}.safetensors"
+
     def write_tensors(self, config: Configuration, tensors: dict[str, Tensor]) -> None:
         """Write weights or outputs beside the record, in one step; call before `write`."""
         save_tensors(tensors, self.tensors_path(config))
 
     def tensors(self, config: Configuration) -> dict[str, Tensor]:
-        """The run's weights and outputs.  Raises StoreError if they are not on this disk or damaged."""
+        """The run's weights and outputs, or its published outputs.  StoreError if none are on this disk or damaged."""
         shown = f"records/{self.name(config)}.safetensors"
+        own, published = self.tensors_path(config), self.published_path(config)
         try:
-            return load_tensors(self.tensors_path(config))[0]
+            return load_tensors(published if published.exists() and not own.exists() else own)[0]
         except FileNotFoundError:
             why = "is not on this disk (only records are published)"
             raise StoreError(f"{shown} {why}: sweep its configuration with needs_tensors=True first.") from None

@@ -11,12 +11,17 @@ from typing import Protocol
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from distillation.core.models import clip_incoming_norms
 from distillation.core.store import load_tensors, save_tensors
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 CHECKPOINT_SECONDS = 30
+FUSED = ("cpu",)  # kinds of device whose kernel takes a step of the optimiser in one pass
+# The same results for a seed on one GPU.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+torch.backends.cudnn.deterministic = True
 
 
 class Gatherable(Protocol):
@@ -116,60 +121,121 @@ def train(
     inputs: all cases, (cases, ...), held in memory, or what gathers batches of them; loss: from (logits (batch,
     classes) in float32, case indices (batch,)) to a scalar.  Random numbers come from torch's generator, which the
     caller seeds.  order draws the case indices of an epoch, every time as many; by default all cases, shuffled.
-    after_epoch may add columns to a row.  With a checkpoint path the run continues from the last epoch saved there on
-    this kind of device, to the same weights as an undisturbed run.  Raises Diverged when the loss is not finite.
+    after_epoch may add columns to a row; on CUDA `captured` says whether the step was one graph.  With a checkpoint
+    path the run continues from the last epoch saved there on this kind of device, to the same weights as an undisturbed
+    run.  Raises Diverged when the loss is not finite.
     """
-    model.to(device())
+    model.to(device()).train()
     dtype = compute_dtype(settings.precision)
     batch = batches_of(inputs, settings.jitter, dtype)
-    optimiser = torch.optim.SGD(
-        model.parameters(), lr=0.0, momentum=settings.momentum, weight_decay=weight_decay, fused=device().type != "mps"
-    )
+    parameters = list(model.parameters())
+    momenta = [torch.zeros_like(parameter) for parameter in parameters]
     cases = len(inputs) if order is None else len(order())
-    history = _restore(model, optimiser, checkpoint)
     batch_size = min(settings.batch_size, cases)
-    steps_per_epoch = cases // batch_size
-    steps = settings.epochs * steps_per_epoch
+    steps = cases // batch_size
+    history = _restore(model, momenta, checkpoint)
+    # What a step reads and changes lies on the device, so that it waits for nothing there.
+    total_steps, precision = settings.epochs * steps, torch.float64 if device().type in FUSED else torch.float32
+    rows = [schedule(step / total_steps, settings) for step in range(total_steps)]
+    schedules = torch.tensor(rows, dtype=precision, device=device())
+    batches = torch.zeros((steps, batch_size), dtype=torch.long, device=device())
+    done = torch.full((1,), len(history) * steps, device=device())
+    total = torch.zeros((), device=device())
+
+    def step() -> None:
+        index = batches.index_select(0, done % steps)[0]
+        rate, momentum = schedules.index_select(0, done)[0]
+        with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
+            logits = model(batch(index))
+        value = loss(logits.float(), index)
+        model.zero_grad(set_to_none=True)
+        value.backward()
+        _update(parameters, momenta, rate, momentum, weight_decay)
+        if settings.max_norm is not None:
+            clip_incoming_norms(model, settings.max_norm)
+        total.add_(value.detach())
+        done.add_(1)
+
+    state = [*model.state_dict().values(), *momenta, total, done]
+    repeat = _captured(step, state) if device().type == "cuda" else step
     saved_at = time.monotonic()
     for epoch in range(len(history), settings.epochs):
         model.train()
-        total = torch.zeros((), device=device())
+        total.zero_()
         drawn = torch.randperm(cases, device=device()) if order is None else order().to(device())
-        for step in range(steps_per_epoch):
-            rate, momentum = schedule((epoch * steps_per_epoch + step) / steps, settings)
-            optimiser.param_groups[0].update(lr=rate, momentum=momentum)
-            index = drawn[step * batch_size : (step + 1) * batch_size]
-            with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
-                logits = model(batch(index))
-            value = loss(logits.float(), index)
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()
-            optimiser.step()
-            if settings.max_norm is not None:
-                clip_incoming_norms(model, settings.max_norm)
-            total += value.detach()
+        batches.copy_(drawn[: steps * batch_size].view_as(batches))
+        for _ in range(steps):
+            repeat()
         if not torch.isfinite(total):
             if checkpoint is not None:
                 checkpoint.unlink(missing_ok=True)
             when = f"in epoch {epoch + 1} of {settings.epochs} at a peak learning rate of {settings.learning_rate:g}"
             raise Diverged(f"The loss became {total.item()} {when}; lower the learning rate.")
-        row = {"loss": total.item() / steps_per_epoch}
+        row = {"loss": total.item() / steps}
+        if device().type == "cuda":
+            row["captured"] = repeat is not step
         if after_epoch is not None:
             row |= after_epoch(model)
         history.append(row)
         if checkpoint is not None and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-            _save(model, optimiser, history, checkpoint)
+            _save(model, momenta, history, checkpoint)
             saved_at = time.monotonic()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return history
 
 
+def _update(
+    parameters: list[Tensor], momenta: list[Tensor], rate: Tensor, momentum: Tensor, weight_decay: float
+) -> None:
+    """A step of momentum SGD in place; but for the CPU's fused kernel, rate and momentum stay on the device."""
+    gradients = [parameter.grad for parameter in parameters]
+    if device().type in FUSED:
+        rules = {"weight_decay": weight_decay, "dampening": 0.0, "nesterov": False, "maximize": False}
+        sgd(parameters, gradients, momenta, fused=True, lr=rate.item(), momentum=momentum.item(), **rules)
+        return
+    with torch.no_grad():
+        if weight_decay:
+            torch._foreach_add_(gradients, parameters, alpha=weight_decay)
+        torch._foreach_mul_(momenta, momentum)
+        torch._foreach_add_(momenta, gradients)
+        torch._foreach_add_(parameters, torch._foreach_mul(momenta, -rate))
+
+
+def _captured(step: Callable[[], None], state: list[Tensor]) -> Callable[[], None]:
+    """The step as one CUDA graph to be replayed, or the step itself where it cannot be captured.
+
+    state: every tensor that the step changes.  What the trial steps before a capture changed is put back, random
+    numbers too.  A step that waits for the device is found by the trial: a capture would not survive it.
+    """
+    before, generator = [tensor.clone() for tensor in state], torch.cuda.get_rng_state(device())
+    graph, stream, waits = torch.cuda.CUDAGraph(), torch.cuda.Stream(), torch.cuda.get_sync_debug_mode()
+    repeat = graph.replay
+    try:
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()  # makes what libraries make once, which may wait
+            torch.cuda.set_sync_debug_mode("error")
+            step()
+        torch.cuda.set_sync_debug_mode(waits)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            step()
+    except RuntimeError as reason:
+        print(f"A step is not captured as a graph, but taken as it is: {str(reason).splitlines()[0]}")
+        repeat = step
+    torch.cuda.set_sync_debug_mode(waits)
+    for tensor, was in zip(state, before, strict=True):
+        tensor.copy_(was)
+    torch.cuda.set_rng_state(generator, device())
+    return repeat
+
+
 @torch.no_grad()
 def logits_of(model: nn.Module, inputs: Tensor | Gatherable, *, precision: str = "float32") -> Tensor:
     """The logits (cases, classes), float32 on the CPU, of a model in eval mode, so without dropout."""
     training = model.training
-    model.eval()
+    model.to(device()).eval()
     dtype = compute_dtype(precision)
     batch = batches_of(inputs, 0, torch.float32)
     rows = []
@@ -180,10 +246,9 @@ def logits_of(model: nn.Module, inputs: Tensor | Gatherable, *, precision: str =
     return torch.cat(rows)
 
 
-def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict], path: Path) -> None:
+def _save(model: nn.Module, momenta: list[Tensor], history: list[dict], path: Path) -> None:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors[f"momentum.{number}"] = state["momentum_buffer"]
+    tensors |= {f"momentum.{number}": momentum for number, momentum in enumerate(momenta)}
     kind = device().type
     tensors["generator"] = torch.get_rng_state()
     if kind != "cpu":
@@ -191,7 +256,7 @@ def _save(model: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict
     save_tensors(tensors, path, {"history": json.dumps(history), "device": kind})
 
 
-def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | None) -> list[dict]:
+def _restore(model: nn.Module, momenta: list[Tensor], path: Path | None) -> list[dict]:
     if path is None or not path.exists():
         return []
     try:
@@ -204,13 +269,8 @@ def _restore(model: nn.Module, optimiser: torch.optim.Optimizer, path: Path | No
         print(f"{path.name} {why}; the run starts again from its first epoch.")
         return []
     model.load_state_dict({name: saved[f"model.{name}"] for name in model.state_dict()})
-    state = optimiser.state_dict()
-    # In the memory format of the parameters, which the optimiser's kernels demand.
-    state["state"] = {
-        number: {"momentum_buffer": torch.empty_like(parameter).copy_(saved[f"momentum.{number}"])}
-        for number, parameter in enumerate(model.parameters())
-    }
-    optimiser.load_state_dict(state)
+    for number, momentum in enumerate(momenta):
+        momentum.copy_(saved[f"momentum.{number}"])
     torch.set_rng_state(saved["generator"])
     if kind != "cpu":
         getattr(torch, kind).set_rng_state(saved["device_generator"])
