@@ -60,7 +60,7 @@ def test_links_of_the_page_lead_somewhere() -> None:
 
 
 def test_page_has_every_claim_and_question_with_all_its_records() -> None:
-    assert {anchor(claim.id) for claim in wings.CLAIMS} <= set(ANCHORS)
+    assert {anchor(claim.id) for claim in wings.claims()} <= set(ANCHORS)
     of_name = dict(re.findall(r"^\[([0-9a-f]{8})\]: (.+)$", PAGE, re.MULTILINE))
     parts = dict(re.findall(r"^### (Notebook .+?)\n\n(.+?)\n\n", PAGE, re.MULTILINE | re.DOTALL))
     for results in wings.results():
@@ -79,7 +79,7 @@ def test_page_has_every_claim_and_question_with_all_its_records() -> None:
 
 
 def test_links_to_the_page_lead_somewhere() -> None:
-    claims = {anchor(claim.id) for claim in wings.CLAIMS}
+    claims = {anchor(claim.id) for claim in wings.claims()}
     assert set(LINK.findall((REPOSITORY / "README.md").read_text())) == claims
     for path in COMMITTED:
         outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]

@@ -114,9 +114,9 @@ def test_plans_are_those_of_the_notebooks_in_their_order(profile: str) -> None:
 
 def test_claims_are_those_of_the_findings_and_of_the_notebooks_plans() -> None:
     found = wings.findings()
-    assert [claim for findings in found for claim in findings.claims] == list(wings.CLAIMS)
-    assert len({claim.id for claim in wings.CLAIMS}) == len(wings.CLAIMS)
+    assert [claim for findings in found for claim in findings.asked] == wings.claims()
+    assert len({claim.id for claim in wings.claims()}) == len(wings.claims())
     for findings in found:
-        for claim in findings.claims:
+        for claim in findings.asked:
             assert claim.notebook in findings.results.plan
             assert set(claim.questions) <= {*findings.results.questions, "examples"}

@@ -8,8 +8,9 @@ import pytest
 
 from distillation.core.sweep import sweep
 from distillation.core.training import Optimisation
-from distillation.mnist.nets import GradientNoise, Net, Student
-from distillation.mnist.plan import SMOKE
+from distillation.mnist.measurements import GradientNoise
+from distillation.mnist.nets import Net, Student
+from distillation.mnist.profiles import SMOKE
 from distillation.mnist.results import MnistResults
 
 BRIEF = Optimisation(1, 128)

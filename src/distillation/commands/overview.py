@@ -16,12 +16,27 @@ from distillation.core.figures import COLOURS, PAPER, PUBLISHED, traced
 from distillation.core.store import results_folder
 
 # How a verdict looks: its colour and marker, so that it can be told without colours, too.
+GOOD, HALF, BAD, OPEN = (COLOURS[2], "o"), (COLOURS[1], "s"), (COLOURS[3], "X"), (COLOURS[7], "D")
 VERDICTS = {
-    "reproduced": (COLOURS[2], "o"),
-    "partly": (COLOURS[1], "s"),
-    "not reproduced": (COLOURS[3], "X"),
-    "inconclusive": (COLOURS[7], "D"),
+    "holds": GOOD,
+    "reproduced": GOOD,
+    "yes": GOOD,
+    "better": (COLOURS[9], "P"),
+    "partly": HALF,
+    "not reproduced": BAD,
+    "does not hold": BAD,
+    "no": BAD,
+    "inconclusive": OPEN,
+    "unclear": OPEN,
+    "uninformative": (COLOURS[7], "v"),
     "context": (COLOURS[0], "^"),
+}
+KINDS = {
+    "identity": "identities of the loss",
+    "figure": "figures on the paper's own data",
+    "effect": "effects that the paper reports",
+    "beyond": "questions that it leaves open",
+    "context": "figures on other data, which have no verdict",
 }
 WIDEST = (-1.5, 3.0)  # of the axis, in units of the paper's figure; what lies beyond is cut
 
@@ -43,10 +58,22 @@ class Overview:
 
 
 def headline(folder: Path = PUBLISHED) -> pd.DataFrame:
-    """The published `headline.csv` with each claim's text and unit: columns of both, one row per claim."""
+    """The published `headline.csv` with each claim's text, unit and kind: columns of both, one row per claim."""
     rows = pd.read_csv(folder / "headline.csv")
-    claims = pd.DataFrame([{"id": claim.id, "claim": claim.text, "unit": claim.unit} for claim in wings.CLAIMS])
+    claims = pd.DataFrame(
+        [{"id": claim.id, "claim": claim.text, "unit": claim.unit, "kind": claim.kind} for claim in wings.claims()]
+    )
     return rows.merge(claims, on="id", how="left", validate="one_to_one")
+
+
+def verdicts_by_kind(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many claims of each kind came out how, as text, from `headline`: kind, claims, verdicts."""
+    counted = []
+    for kind, called in KINDS.items():
+        found = rows.loc[rows["kind"] == kind, "verdict"].value_counts()
+        told = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if verdict in found)
+        counted.append((called, str(found.sum()), told if kind != "context" else ""))
+    return pd.DataFrame(counted, columns=["kind", "claims", "verdicts"])
 
 
 def costs(folder: Path = PUBLISHED) -> pd.DataFrame:
@@ -153,8 +180,8 @@ def scorecard(rows: pd.DataFrame) -> Figure:
         axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=6.5)
         _point(axes, row, place, colour, marker)
     for name, (colour, marker) in VERDICTS.items():
-        count = int((rows["verdict"] == name).sum())
-        axes.plot([], [], marker, color=colour, label=f"{name} ({count})")
+        if count := int((rows["verdict"] == name).sum()):
+            axes.plot([], [], marker, color=colour, label=f"{name} ({count})")
     axes.set_yticks(places, [f"{row.claim}" for row in rows.itertuples()], fontsize=6.5)
     axes.set(xlim=WIDEST, ylim=(-1, len(rows)), xlabel="ours in units of the paper's figure (dashed)")
     axes.annotate("ours  |  paper", (1.01, len(rows) - 0.3), xycoords=("axes fraction", "data"), fontsize=7)

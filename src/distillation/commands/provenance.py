@@ -29,7 +29,7 @@ def page() -> str:
     """The whole page as Markdown."""
     found = wings.results()
     parts = [INTRODUCTION, "## Claims"]
-    for results, claims in zip(found, (each.claims for each in wings.findings()), strict=True):
+    for results, claims in zip(found, (each.asked for each in wings.findings()), strict=True):
         parts += [of_claim(claim, results) for claim in claims]
     files: set[Path] = set()
     for notebook, name in NOTEBOOK_NAMES.items():

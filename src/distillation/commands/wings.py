@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from distillation.commands.train import WINGS
 from distillation.core.claims import Claim, Findings
 from distillation.core.store import Configuration
 from distillation.core.sweep import Plan, Results
@@ -21,15 +22,10 @@ from distillation.speech import results as speech_results
 PLANS = (mnist_plan, speech_plan, specialists_plan)
 RESULTS = (mnist_results, speech_results, specialists_results)
 NOTEBOOKS = {
-    "01": mnist_results,
-    "02": mnist_results,
-    "03": speech_results,
-    "04": specialists_results,
-    "05": speech_results,
-    "06": specialists_results,
+    number: {"mnist": mnist_results, "speech": speech_results, "specialists": specialists_results}[wing]
+    for number, wing in WINGS.items()
 }
 EXAMPLES = (mnist_examples, speech_examples, specialists_examples)
-CLAIMS: tuple[Claim, ...] = (*mnist_claims.CLAIMS, *speech_claims.CLAIMS, *specialists_claims.CLAIMS)
 
 
 def results(profile: str = "paper") -> list[Results]:
@@ -41,6 +37,11 @@ def findings() -> list[Findings]:
     """What the claims of each wing came out as in the published run."""
     claims = (mnist_claims.CLAIMS, speech_claims.CLAIMS, specialists_claims.CLAIMS)
     return [Findings(each, found) for each, found in zip(claims, results(), strict=True)]
+
+
+def claims() -> list[Claim]:
+    """The claims of the published run."""
+    return [claim for each in findings() for claim in each.asked]
 
 
 def plan(profile: str = "paper") -> Plan:

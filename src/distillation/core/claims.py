@@ -1,6 +1,6 @@
 """A claim of the paper is one row: its text, the paper's figure, and what finds ours and judges it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Findings(Mapping[str, Finding]):
+class Findings:
     """What claims came out as, by id; each is computed from its own records, and only when asked for."""
 
     claims: tuple[Claim, ...]
@@ -50,22 +50,22 @@ class Findings(Mapping[str, Finding]):
 
     def claim(self, name: str) -> Claim:
         """The claim of that id."""
-        return {claim.id: claim for claim in self.claims}[name]
+        return {claim.id: claim for claim in self.asked}[name]
+
+    @property
+    def asked(self) -> list[Claim]:
+        """The claims whose questions are all in the plan."""
+        questions = {"examples", *self.results.questions}
+        return [claim for claim in self.claims if questions.issuperset(claim.questions)]
 
     def __getitem__(self, name: str) -> Finding:
         claim = self.claim(name)
         return claim.find(self.results, claim)
 
-    def __iter__(self) -> Iterator[str]:
-        return (claim.id for claim in self.claims)
-
-    def __len__(self) -> int:
-        return len(self.claims)
-
     def table(self, notebook: str | None = None) -> pd.DataFrame:
         """All findings, or those of one notebook, a row each, as in headline.csv.  Columns: `COLUMNS`."""
         rows = []
-        for claim in self.claims:
+        for claim in self.asked:
             if notebook in (None, claim.notebook):
                 found = self[claim.id]
                 ours = (found.ours.mean, found.ours.low, found.ours.high, found.ours.seeds)

@@ -103,17 +103,31 @@ def best_of(best: float, near: tuple[float, ...], seeds: int) -> Estimate:
     return Estimate(best, near[0], near[-1], (best,) * seeds)
 
 
-def agreement(found: Estimate, paper: float, target: tuple[float, float] | None = None) -> str:
+def agreement(found: Estimate, paper: float, target: tuple[float, float] | None = None, better: int = -1) -> str:
     """The verdict on an absolute figure measured on the paper's own data.
 
     "reproduced" if the mean lies within the target, set before the measurement; where there is none, within 15 % of the
-    paper's figure or with an interval that holds it.  "partly" if the mean lies within 50 %; else "not reproduced".
+    paper's figure or with an interval that holds it.  Else "better" if it lies on that side (better: -1 for less, 1 for
+    more), "partly" if it lies within 50 %, and "not reproduced".
     """
     distance = abs(found.mean - paper) / abs(paper)
     close = distance <= 0.15 or found.low <= paper <= found.high
     if close if target is None else target[0] <= found.mean <= target[1]:
         return "reproduced"
+    if better * (found.mean - paper) > 0:
+        return "better"
     return "partly" if distance <= 0.5 else "not reproduced"
+
+
+def answered(found: Estimate, yes: float = 0, partly: float = 0) -> str:
+    """The answer to a question that the paper leaves open, as `above`: "yes", "partly", "no" or "unclear"."""
+    words = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "unclear", "partly": "partly"}
+    return words[above(found, partly, yes)]
+
+
+def presuming(gain: Estimate, verdict: str) -> str:
+    """The verdict on an effect that presumes a gain: "uninformative" where the gain cannot be told from none."""
+    return verdict if gain.low > 0 else "uninformative"
 
 
 def similar(found: Estimate, scale: float) -> str:

@@ -10,10 +10,12 @@ from distillation.core.statistics import (
     Estimate,
     above,
     agreement,
+    answered,
     below,
     best_of,
     difference,
     estimate,
+    presuming,
     similar,
 )
 from distillation.mnist import limits, paper
@@ -21,27 +23,34 @@ from distillation.mnist.examples import Examples
 from distillation.mnist.results import (
     MnistResults,
     advantage,
+    advantage_at,
     best_hard_weights,
     best_temperatures,
+    bootstrapped_spread,
     data_share,
     ensemble_difference,
+    ensemble_gain,
     gradient_ratio,
+    gradient_ratio_along,
     learning_rate_ratio,
+    learning_rate_ratio_on_equal_terms,
+    outside_minus_inside,
     spread_at_high_temperatures,
+    transferred,
 )
 
 NAN = float("nan")
 
 
 def _exact(ours: float, holds: bool) -> Finding:
-    return Finding(Estimate(ours, NAN, NAN, (ours,)), "reproduced" if holds else "not reproduced")
+    return Finding(Estimate(ours, NAN, NAN, (ours,)), "holds" if holds else "does not hold")
 
 
-def _absolute(runs: MnistResults, claim: Claim, values) -> Finding:
+def _absolute(runs: MnistResults, claim: Claim, values, better: int = -1) -> Finding:
     found = estimate(values)
     # Only errors on the paper's own digits can agree with the paper's.
     on_mnist = runs.profile.dataset == "mnist"
-    return Finding(found, agreement(found, claim.paper, claim.target) if on_mnist else "context")
+    return Finding(found, agreement(found, claim.paper, claim.target, better) if on_mnist else "context")
 
 
 def _example_logits(runs: MnistResults) -> tuple[Tensor, Tensor]:
@@ -95,7 +104,7 @@ def _no_threes(column: str) -> Callable[[MnistResults, Claim], Finding]:
 
 def _threes_recognised(runs: MnistResults, claim: Claim) -> Finding:
     found = runs["no 3s"]
-    return _absolute(runs, claim, 100 * (1 - found["errors_on_omitted_test"] / found["omitted_cases"]))
+    return _absolute(runs, claim, 100 * (1 - found["errors_on_omitted_test"] / found["omitted_cases"]), better=1)
 
 
 def _sevens_and_eights(column: str) -> Callable[[MnistResults, Claim], Finding]:
@@ -106,18 +115,27 @@ def _sevens_and_eights(column: str) -> Callable[[MnistResults, Claim], Finding]:
     return find
 
 
+def _advantage_kept(runs: MnistResults, claim: Claim) -> Finding:
+    found = transferred(runs)
+    return Finding(found, presuming(difference(runs.errors("plain"), runs.errors("teacher")), above(found, 50, 75)))
+
+
 def _high_temperatures(runs: MnistResults, claim: Claim) -> Finding:
     _width, spread = spread_at_high_temperatures(runs)
     return Finding(spread, similar(spread, advantage(runs)))
 
 
 def _low_temperatures(runs: MnistResults, claim: Claim) -> Finding:
-    best, near = best_temperatures(runs, min(runs.profile.widths))
-    low, high = paper.BEST_TEMPERATURES_30_UNITS
-    if low <= near[0] and near[-1] <= high:
+    # Below every temperature outside the paper's range, but for those next to it; partly: the best lies inside.
+    width, (low, high) = min(runs.profile.widths), paper.BEST_TEMPERATURES_30_UNITS
+    best, near = best_temperatures(runs, width)
+    gaps = outside_minus_inside(runs, width)
+    if min(gap.low for gap in gaps) > 0:
         judged = "reproduced"
+    elif low <= best <= high:
+        judged = "partly"
     else:
-        judged = "partly" if any(low <= t <= high for t in near) else "not reproduced"
+        judged = "not reproduced" if min(gap.high for gap in gaps) < 0 else "inconclusive"
     return Finding(best_of(best, near, runs.profile.cheap_seeds), judged)
 
 
@@ -140,7 +158,42 @@ def _unlabelled(runs: MnistResults, claim: Claim) -> Finding:
 
 def _means(runs: MnistResults, claim: Claim) -> Finding:
     found = ensemble_difference(runs)
-    return Finding(found, similar(found, advantage(runs)))
+    gain = difference(runs.errors("plain, short"), runs.errors("ensemble", mean_of="arithmetic"))
+    return Finding(found, presuming(gain, similar(found, gain.mean)))
+
+
+# Of the plan in the making.
+
+
+def _gradient_variance_along(runs: MnistResults, claim: Claim) -> Finding:
+    found = gradient_ratio_along(runs)
+    return Finding(found, below(found, 0.5, 1))
+
+
+def _learning_rate_on_equal_terms(runs: MnistResults, claim: Claim) -> Finding:
+    found = learning_rate_ratio_on_equal_terms(runs)
+    return Finding(found, above(found, 1, 2))
+
+
+def _high_temperatures_by_width(runs: MnistResults, claim: Claim) -> Finding:
+    width, spread = bootstrapped_spread(runs)
+    return Finding(spread, similar(spread, advantage_at(runs, width)))
+
+
+def _unlabelled_against_hard(runs: MnistResults, claim: Claim) -> Finding:
+    found = difference(runs.errors("unlabelled", cases="second half"), runs.errors("half, hard targets"))
+    return Finding(found, below(found, 0, 0))
+
+
+def _means_of_large_nets(runs: MnistResults, claim: Claim) -> Finding:
+    found = ensemble_difference(runs)
+    students = difference(runs.errors("plain"), runs.errors("ensemble", mean_of="arithmetic"))
+    return Finding(found, presuming(ensemble_gain(runs), similar(found, students.mean)))
+
+
+def _ensembles_student(runs: MnistResults, claim: Claim) -> Finding:
+    found = difference(runs.errors("ensemble's student"), runs.errors("distilled"))
+    return Finding(found, answered(Estimate(-found.mean, -found.high, -found.low, found.values)))
 
 
 def _range(low: float, high: float) -> str:
@@ -172,14 +225,17 @@ CLAIMS = (
           "ratio", "", _less_data),
     Claim("mnist.teacher", "02", "figure", ("teacher",),
           "large net 2x1200 with dropout, max-norm and jitter",
-          "errors", paper.TEACHER_ERRORS, _errors("teacher"), (0, 75)),
+          "errors", paper.TEACHER_ERRORS, _errors("teacher"), (0, 72)),
     Claim("mnist.plain", "02", "figure", ("plain",),
           "small net 2x800 on hard targets",
           "errors", paper.PLAIN_ERRORS, _errors("plain"), (135, 160)),
     Claim("mnist.distilled", "02", "figure", ("distilled",),
           "small net 2x800 on soft targets at T = 20",
-          "errors", paper.DISTILLED_ERRORS, _errors("distilled"), (0, 90)),
-    Claim("mnist.temperature_300", "02", "effect", ("temperature", "plain", "distilled"),
+          "errors", paper.DISTILLED_ERRORS, _errors("distilled"), (0, 88)),
+    Claim("mnist.advantage_kept", "02", "effect", ("teacher", "plain", "distilled"),
+          "share of the large net's advantage that the small one keeps",
+          "percent", paper.ADVANTAGE_KEPT, _advantage_kept),
+    Claim("mnist.temperature_300", "02", "effect", ("temperature", "plain", "distilled", "plain, short"),
           "300 units or more, T >= 8: largest difference",
           "errors", "", _high_temperatures),
     Claim("mnist.temperature_30", "02", "effect", ("temperature",),
@@ -196,21 +252,40 @@ CLAIMS = (
           "errors", paper.NO_THREES["corrected"], _no_threes("errors_test")),
     Claim("mnist.no3.corrected_threes", "02", "figure", ("no 3s",),
           "no 3s, bias corrected: threes recognised",
-          "percent", paper.NO_THREES["percent"], _threes_recognised, (97.5, 100)),
+          "percent", paper.NO_THREES["percent"], _threes_recognised, (98, 100)),
     Claim("mnist.only78.error", "02", "figure", ("only 7s and 8s",),
           "only 7s and 8s in the transfer set",
           "percent", paper.ONLY_SEVENS_AND_EIGHTS["error_percent"], _sevens_and_eights("errors")),
     Claim("mnist.only78.corrected_error", "02", "figure", ("only 7s and 8s",),
           "only 7s and 8s, biases corrected",
-          "percent", paper.ONLY_SEVENS_AND_EIGHTS["corrected_percent"], _sevens_and_eights("errors_test"), (0, 16)),
+          "percent", paper.ONLY_SEVENS_AND_EIGHTS["corrected_percent"], _sevens_and_eights("errors_test")),
     Claim("mnist.hard_weight", "02", "effect", ("hard weight, held out",),
           "best weight of the hard targets",
           "weight", "", _hard_weight),
-    Claim("mnist.unlabelled", "02", "effect", ("unlabelled", "plain", "distilled"),
+    Claim("mnist.unlabelled", "02", "effect", ("unlabelled", "plain", "distilled", "plain, short"),
           "images new to the teacher, unlabelled (judged: minus those that it learnt)",
           "errors", "", _unlabelled),
-    Claim("ensemble.mean", "02", "effect", ("ensemble", "plain", "distilled"),
+    Claim("ensemble.mean", "02", "effect", ("ensemble", "plain, short"),
           "geometric minus arithmetic mean of an ensemble",
           "errors", "", _means),
+    # Of the plan in the making: rows whose questions a plan does not ask are passed over.
+    Claim("soft.gradient_variance", "01", "effect", ("gradients along training",),
+          "soft targets: less gradient noise to signal, soft over hard, first epoch",
+          "ratio", "", _gradient_variance_along),
+    Claim("soft.learning_rate", "01", "effect", ("learning rate, held out", "gradients along training"),
+          "soft targets: a higher learning rate, soft over hard, at equal gradient norms",
+          "ratio", "", _learning_rate_on_equal_terms),
+    Claim("mnist.temperature_300", "02", "effect", ("temperature", "plain", "plain, narrower", "distilled"),
+          "300 units or more, T >= 8: largest difference",
+          "errors", "", _high_temperatures_by_width),
+    Claim("mnist.unlabelled", "02", "effect", ("unlabelled", "half, hard targets"),
+          "unlabelled images new to the teacher: errors minus those of hard targets of the same",
+          "errors", "", _unlabelled_against_hard),
+    Claim("ensemble.mean", "02", "effect", ("ensemble", "means", "plain"),
+          "geometric minus arithmetic mean of an ensemble",
+          "errors", "", _means_of_large_nets),
+    Claim("mnist.ensemble_student", "02", "beyond", ("ensemble's student", "distilled"),
+          "a small net taught by an ensemble of large ones: errors minus those of students of one",
+          "errors", "", _ensembles_student),
 )
 # fmt: on

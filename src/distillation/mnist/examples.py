@@ -41,6 +41,11 @@ def published_nets(results: MnistResults) -> dict[str, Configuration]:
     return {name: results.configs(name)[0] for name in NETS}
 
 
+def published_outputs(results: MnistResults) -> list[Configuration]:
+    """The teachers whose outputs are published."""
+    return results.configs("teacher")
+
+
 def collect(results: MnistResults) -> examples.Cases:
     """The examples, with the stored outputs of the nets."""
     data = load_images(results.profile.dataset)

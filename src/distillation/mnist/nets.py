@@ -1,4 +1,4 @@
-"""Sections 2 and 3: nets trained on hard labels, students trained on the outputs of others, and their gradients."""
+"""Sections 2 and 3: nets trained on hard labels, and students trained on the outputs of others."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distillation.core import objectives
-from distillation.core.gradients import noise_to_signal
 from distillation.core.models import mlp
 from distillation.core.objectives import class_labels
 from distillation.core.store import Configuration, Store
@@ -57,8 +56,31 @@ class Ensemble:
 
 
 @dataclass(frozen=True)
+class Shifted(Configuration):
+    """A teacher's outputs on the training images and on these shifted by a pixel: a larger transfer set, unlabelled."""
+
+    experiment: ClassVar[str] = "mnist"
+
+    teacher: Net
+    threads: int = 1
+
+    @property
+    def dataset(self) -> str:
+        return self.teacher.dataset
+
+    def run(self, store: Store) -> dict:
+        """Ask the teacher; its outputs on `transfer_images` are written beside the record."""
+        data = load(self.dataset)
+        model, saved = build(self.teacher, data), store.tensors(self.teacher)
+        model.load_state_dict({name: saved[name] for name in model.state_dict()})
+        logits = logits_of(model, as_floats(transfer_images(self, data)))
+        store.write_tensors(self, {"train_logits": logits.half()})
+        return {"metrics": {"train_cases": len(logits)}, "history": []}
+
+
+@dataclass(frozen=True)
 class Student(Configuration):
-    """A net trained on a teacher's outputs, without jitter or other regularisation.
+    """A net trained on a teacher's outputs, without dropout and max-norm.
 
     objective: "distillation" (equation 1 with the hard targets' weight), "logits" (squared error of zero-meaned logits)
     or "mixed labels" (the labels mixed into the soft targets with hard_weight).  omit: classes left out of the transfer
@@ -67,7 +89,7 @@ class Student(Configuration):
 
     experiment: ClassVar[str] = "mnist"
 
-    teacher: Net | Ensemble
+    teacher: Net | Ensemble | Shifted
     hidden: tuple[int, ...] = (800, 800)
     objective: str = "distillation"
     temperature: float = 20.0
@@ -88,49 +110,6 @@ class Student(Configuration):
         return train_and_score(self, store)
 
 
-@dataclass(frozen=True)
-class GradientNoise(Configuration):
-    """Per-case gradients of a net after its training, on `cases` of its transfer set.
-
-    student: how the net is trained first (one epoch); temperatures: those of the soft targets measured.
-    """
-
-    experiment: ClassVar[str] = "gradients"
-    has_tensors: ClassVar[bool] = False
-
-    student: Student
-    temperatures: tuple[float, ...] = (1.0, 2.0, 5.0, 20.0)
-    cases: int = 2000
-    seed: int = 0
-    threads: int = 1
-
-    def starts_from(self, store: Store) -> list[Configuration]:
-        """The student's teachers: the student itself is trained anew."""
-        return self.student.starts_from(store)
-
-    def run(self, store: Store) -> dict:
-        """Noise to signal of the per-case gradients: for the hard targets and for the soft ones at each temperature."""
-        student, data = self.student, load(self.student.dataset)
-        chosen = training_cases(data, student)
-        inputs = as_floats(data.train_images[chosen])
-        torch.manual_seed(student.seed)
-        model = build(student, data)
-        train(model, inputs, loss_of(student, data, chosen, store), student.optimisation)
-        few, inputs = chosen[: self.cases], inputs[: self.cases]
-        labels = training_labels(data, few)
-        hard = F.one_hot(labels, len(data.class_names)).float()
-        train_errors = errors(logits_of(model, inputs), labels)
-        model.cpu()
-        metrics = {"hard": noise_to_signal(model, inputs, hard, 1.0), "soft": []}
-        for temperature in self.temperatures:
-            soft = soft_targets(student.teacher, temperature, store)[few]
-            entropy = -(soft * soft.clamp_min(1e-30).log()).sum(1).mean().item()
-            row = noise_to_signal(model, inputs, soft, temperature)
-            metrics["soft"].append({"temperature": temperature, "entropy": entropy} | row)
-        metrics["train_errors"] = train_errors
-        return {"metrics": metrics, "history": []}
-
-
 def train_and_score(config: Net | Student, store: Store) -> dict:
     """Train and evaluate one net; return {"metrics": {...}, "history": [...]}.
 
@@ -140,7 +119,7 @@ def train_and_score(config: Net | Student, store: Store) -> dict:
     """
     data = load(config.dataset)
     chosen = training_cases(data, config)
-    inputs = as_floats(data.train_images[chosen])
+    inputs = as_floats(transfer_images(getattr(config, "teacher", None), data)[chosen])
     torch.manual_seed(config.seed)
     model = build(config, data)
     held_out = config.cases == "fit"
@@ -163,7 +142,8 @@ def train_and_score(config: Net | Student, store: Store) -> dict:
         logits = logits_of(model, scored)
         train_logits = logits_of(model, as_floats(data.train_images))
         wrong = mistakes(logits, scored_labels)
-        train_errors = errors(train_logits[chosen], data.train_labels[chosen])
+        labelled = chosen[chosen < len(train_logits)]
+        train_errors = errors(train_logits[labelled], data.train_labels[labelled])
     except Diverged as reason:
         return {"metrics": {"errors": None, "evaluated": len(scored), "diverged": str(reason)}, "history": []}
     metrics = {
@@ -177,12 +157,13 @@ def train_and_score(config: Net | Student, store: Store) -> dict:
     if isinstance(config, Student) and config.omit:
         metrics["bias"] = corrected_biases(logits, scored_labels, train_logits, data.train_labels, config.omit)
     weights = {name: value.cpu() for name, value in model.state_dict().items()}
-    store.write_tensors(config, weights | {"train_logits": train_logits, "scored_logits": logits})
+    # In half precision: what students start from is small enough to be taken away without the weights.
+    store.write_tensors(config, weights | {"train_logits": train_logits.half(), "scored_logits": logits.half()})
     return {"metrics": metrics, "history": history}
 
 
-def members(teacher: Net | Ensemble) -> tuple[Net, ...]:
-    """The nets that make a teacher."""
+def members(teacher: Net | Ensemble | Shifted) -> tuple[Net | Shifted, ...]:
+    """The runs whose outputs make a teacher's."""
     return teacher.members if isinstance(teacher, Ensemble) else (teacher,)
 
 
@@ -207,9 +188,21 @@ def build(config: Net | Student, data: Images) -> nn.Sequential:
     return mlp(sizes)
 
 
+def transfer_images(teacher: Net | Ensemble | Shifted | None, data: Images) -> Tensor:
+    """The training images, for `Shifted` followed by these shifted by a pixel down, up, right and left."""
+    images = data.train_images
+    if not isinstance(teacher, Shifted):
+        return images
+    return torch.cat([images, *(images.roll(way, axis) for axis in (1, 2) for way in (1, -1))])
+
+
 def training_cases(data: Images, config: Net | Student) -> Tensor:
-    """Indices into the training set of the cases that a configuration is trained on, in a fixed random order."""
+    """Indices into `transfer_images` of the cases that a configuration is trained on, in a fixed random order."""
     order = _fixed_order(data)
+    if isinstance(getattr(config, "teacher", None), Shifted):
+        if config.omit or config.cases != "all" or config.hard_weight:
+            raise ValueError("A transfer set of shifted images has no labels and is used whole.")
+        order = torch.cat([order + copy * len(order) for copy in range(5)])
     half, fit = len(order) // 2, len(order) - len(order) // 6
     chosen = {"all": order, "fit": order[:fit], "first half": order[:half], "second half": order[half:]}[config.cases]
     if isinstance(config, Student) and config.omit:
@@ -234,7 +227,8 @@ def evaluation_cases(data: Images, cases: str) -> tuple[Tensor, Tensor]:
 
 def loss_of(config: Net | Student, data: Images, chosen: Tensor, store: Store) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss over (logits, batch index) of a configuration; a teacher's outputs are read once, here."""
-    labels = training_labels(data, chosen).to(device())
+    labelled = not isinstance(getattr(config, "teacher", None), Shifted)
+    labels = training_labels(data, chosen).to(device()) if labelled else None
     if isinstance(config, Net):
         return lambda logits, index: F.cross_entropy(logits, labels[index])
     if config.objective == "logits":
@@ -249,14 +243,23 @@ def loss_of(config: Net | Student, data: Images, chosen: Tensor, store: Store) -
     elif config.objective != "distillation":
         raise ValueError(f"Unknown objective {config.objective!r}: use 'distillation', 'logits' or 'mixed labels'.")
     return lambda logits, index: objectives.distillation_loss(
-        logits, soft[index], labels[index], temperature=config.temperature, hard_weight=hard_weight
+        logits,
+        soft[index],
+        labels[index] if hard_weight else None,
+        temperature=config.temperature,
+        hard_weight=hard_weight,
     )
 
 
-def soft_targets(teacher: Net | Ensemble, temperature: float, store: Store) -> Tensor:
+def soft_targets(teacher: Net | Ensemble | Shifted, temperature: float, store: Store) -> Tensor:
     """The teacher's distributions (training cases, classes) at a temperature, from its stored outputs."""
-    logits = torch.stack([store.tensors(net)["train_logits"] for net in members(teacher)])
-    if isinstance(teacher, Net) or teacher.mean == "arithmetic":
+    return softened(teacher, "train_logits", temperature, store)
+
+
+def softened(teacher: Net | Ensemble | Shifted, outputs: str, temperature: float, store: Store) -> Tensor:
+    """Those of the cases that it has stored the outputs of: "train_logits" or "scored_logits"."""
+    logits = torch.stack([store.tensors(net)[outputs] for net in members(teacher)])
+    if not isinstance(teacher, Ensemble) or teacher.mean == "arithmetic":
         mean = objectives.arithmetic_mean(objectives.soften(logits, temperature, "teacher's logits"))
     elif teacher.mean == "geometric":
         mean = objectives.geometric_mean(torch.log_softmax(objectives.widened(logits) / temperature, dim=-1))

@@ -1,166 +1,22 @@
 """Which runs each question of sections 2 and 3 needs, at each profile."""
 
 import dataclasses
-from dataclasses import dataclass
 
 import numpy as np
 
-from distillation.core.store import profile_named
 from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
-from distillation.mnist import data
-from distillation.mnist.nets import Ensemble, GradientNoise, Net, Student
+from distillation.mnist.measurements import EnsembleErrors, GradientNoise, GradientNoiseAlong
+from distillation.mnist.nets import Ensemble, Shifted
+from distillation.mnist.profiles import NEXT, Profile, net, profile, student, teacher
 
-
-@dataclass(frozen=True)
-class Profile:
-    """Sizes and seeds of sections 2 and 3.
-
-    teacher, half_teacher: how the large nets are trained; headline: the plain and distilled nets of the paper's table
-    and the students without 3s; student: those of every sweep; short: those of the sweep over learning rates;
-    few_digits: the students that see few of the digits, which a higher learning rate makes unstable.  hard_weight: that
-    of every student unless it is swept.  cheap_seeds: those of the narrowest students, of halves of the training set
-    and of gradients, which are cheap and vary much beside the differences in question.
-    """
-
-    name: str
-    dataset: str
-    teacher_hidden: tuple[int, ...]
-    student_hidden: tuple[int, ...]
-    widths: tuple[int, ...]
-    temperatures: tuple[float, ...]
-    hard_weights: tuple[float, ...]
-    mixed_weights: tuple[float, ...]
-    sizes: tuple[int, ...]
-    learning_rates: tuple[float, ...]
-    kept: tuple[int, ...]
-    teacher: Optimisation
-    half_teacher: Optimisation
-    headline: Optimisation
-    student: Optimisation
-    short: Optimisation
-    few_digits: Optimisation
-    teacher_seeds: int
-    headline_seeds: int
-    seeds: int
-    cheap_seeds: int
-    ensemble_size: int
-    gradient_cases: int
-    temperature: float = 20.0
-    hard_weight: float = 0.0
-
-
-PAPER = Profile(
-    name="paper",
-    dataset="mnist",
-    teacher_hidden=(1200, 1200),
-    student_hidden=(800, 800),
-    widths=(800, 300, 30),
-    temperatures=(1, 1.5, 2, 2.5, 3, 4, 6, 8, 12, 20, 40),
-    hard_weights=(0, 0.05, 0.1, 0.5, 1),
-    mixed_weights=(0.1, 0.5),
-    sizes=(600, 6_000, 12_000, 30_000, 60_000),
-    learning_rates=tuple(0.0125 * 2**k for k in range(7)),
-    kept=(2, 3, 4, 5, 6, 7, 8, 9),
-    teacher=Optimisation(epochs=120, batch_size=256, max_norm=3.5, jitter=2),
-    half_teacher=Optimisation(epochs=40, batch_size=256, max_norm=3.5, jitter=2),
-    headline=Optimisation(epochs=40, batch_size=256, learning_rate=0.1),
-    student=Optimisation(epochs=10, batch_size=256, learning_rate=0.1),
-    short=Optimisation(epochs=3, batch_size=256),
-    few_digits=Optimisation(epochs=100, batch_size=256, learning_rate=0.05),
-    teacher_seeds=3,
-    headline_seeds=5,
-    seeds=3,
-    cheap_seeds=8,
-    ensemble_size=5,
-    gradient_cases=2_000,
-)
-
-QUICK = dataclasses.replace(
-    PAPER,
-    name="quick",
-    widths=(800, 30),
-    temperatures=(1, 3, 8, 20),
-    hard_weights=(0, 0.1, 1),
-    mixed_weights=(0.1,),
-    sizes=(600, 6_000, 60_000),
-    learning_rates=tuple(0.0125 * 8**k for k in range(3)),
-    kept=(2, 5, 9),
-    teacher=Optimisation(epochs=8, batch_size=256, max_norm=3.5, jitter=2),
-    half_teacher=Optimisation(epochs=6, batch_size=256, max_norm=3.5, jitter=2),
-    headline=Optimisation(epochs=6, batch_size=256, learning_rate=0.1),
-    student=Optimisation(epochs=2, batch_size=256, learning_rate=0.1),
-    short=Optimisation(epochs=1, batch_size=256),
-    few_digits=Optimisation(epochs=20, batch_size=256, learning_rate=0.05),
-    teacher_seeds=1,
-    headline_seeds=2,
-    seeds=2,
-    cheap_seeds=2,
-    ensemble_size=2,
-    gradient_cases=500,
-)
-
-SMOKE = dataclasses.replace(
-    QUICK,
-    name="smoke",
-    dataset="digits",
-    teacher_hidden=(64, 64),
-    student_hidden=(32, 32),
-    widths=(32, 8),
-    temperatures=(1, 4, 20),
-    hard_weights=(0, 0.5, 1),
-    sizes=(500, 6_485),
-    learning_rates=(0.1, 1.6, 25.6),
-    teacher=Optimisation(epochs=4, batch_size=128, max_norm=3.5, jitter=2),
-    half_teacher=Optimisation(epochs=4, batch_size=128, max_norm=3.5, jitter=2),
-    headline=Optimisation(epochs=4, batch_size=128, learning_rate=0.1),
-    student=Optimisation(epochs=2, batch_size=128, learning_rate=0.1),
-    short=Optimisation(epochs=1, batch_size=128),
-    few_digits=Optimisation(epochs=10, batch_size=128, learning_rate=0.05),
-    gradient_cases=100,
-)
-
-
-def profile(name: str) -> Profile:
-    """The profile of that name; "quick" falls back to the embedded digits where MNIST is not to be had.
-
-    Raises ValueError for an unknown name.
-    """
-    chosen = profile_named(name, (SMOKE, QUICK, PAPER))
-    if name == "quick" and data.find() != "mnist":
-        return dataclasses.replace(chosen, dataset="digits", sizes=SMOKE.sizes)
-    return chosen
-
-
-def teacher(profile: Profile, seed: int = 0, cases: str = "all") -> Net:
-    """The large net of section 3: dropout of 20 % of the inputs and half the hidden units, max-norm, jitter."""
-    optimisation = profile.half_teacher if "half" in cases else profile.teacher
-    return Net(profile.dataset, profile.teacher_hidden, 0.2, 0.5, cases, None, optimisation, seed)
-
-
-def net(profile: Profile, seed: int, **changes) -> Net:
-    """The small net trained on hard labels without regularisation."""
-    return Net(
-        **{"dataset": profile.dataset, "hidden": profile.student_hidden, "optimisation": profile.student, "seed": seed}
-        | changes
-    )
-
-
-def student(profile: Profile, seed: int, **changes) -> Student:
-    """A student of the teacher with the same seed (teachers are reused in turn)."""
-    defaults = {
-        "teacher": teacher(profile, seed % profile.teacher_seeds),
-        "hidden": profile.student_hidden,
-        "temperature": profile.temperature,
-        "hard_weight": profile.hard_weight,
-        "optimisation": profile.student,
-        "seed": seed,
-    }
-    return Student(**defaults | changes)
+__all__ = ["plan", "profile"]
 
 
 def plan(profile: Profile) -> Plan:
     """The runs of notebooks 01 and 02, by question."""
+    if profile.name == NEXT.name:
+        return {"01": next_section2(profile), "02": next_section3(profile)}
     return {"01": section2(profile), "02": section3(profile)}
 
 
@@ -273,3 +129,160 @@ def gradient_noise(profile: Profile) -> list[GradientNoise]:
         GradientNoise(student(profile, seed, optimisation=one_epoch), cases=profile.gradient_cases, seed=seed)
         for seed in range(profile.cheap_seeds)
     ]
+
+
+ALL_BUT_SEVEN_AND_EIGHT = (0, 1, 2, 3, 4, 5, 6, 9)
+OMISSION_SEEDS = 3  # of students that lack some digits, and of lengths of training
+WIDE_TEMPERATURES = (1, 2, 4, 8, 20, 40)  # of the widest students, the costliest
+LENGTHS = (10, 30, 300)  # epochs, beside those of the students
+
+
+def next_section3(profile: Profile) -> Questions:
+    """The runs of notebook 02 in the making, most telling first: `headline` is of hard targets."""
+    seeds, few = range(profile.seeds), range(OMISSION_SEEDS)
+    teachers = tuple(teacher(profile, seed) for seed in range(profile.teacher_seeds))
+    fit_teacher = teacher(profile, 0, "fit")
+    everything = Ensemble(teachers)
+
+    def lasting(epochs: float, of: Optimisation = profile.student) -> Optimisation:
+        return dataclasses.replace(of, epochs=round(epochs))
+
+    def leave_one_out(seed: int, mean: str) -> Ensemble:
+        return Ensemble(tuple(member for member in teachers if member.seed != seed), mean)
+
+    def kept_by_chance(number: int, seed: int) -> tuple[int, ...]:
+        return tuple(sorted(np.random.default_rng(seed).permutation(10)[number:].tolist()))
+
+    def swept(width: int) -> tuple[float, ...]:
+        return profile.temperatures if width < max(profile.widths) else WIDE_TEMPERATURES
+
+    twice = lasting(2 * profile.student.epochs)
+    return {
+        "teacher": list(teachers),
+        "plain": [net(profile, seed, optimisation=profile.headline) for seed in seeds],
+        "distilled": [student(profile, seed) for seed in seeds],
+        "no 3s": [student(profile, seed, omit=(3,)) for seed in seeds],
+        "only 7s and 8s": [
+            student(profile, seed, omit=ALL_BUT_SEVEN_AND_EIGHT, optimisation=profile.few_digits) for seed in seeds
+        ],
+        "logits": [student(profile, seed, objective="logits") for seed in seeds],
+        "plain, narrower": [
+            net(profile, seed, hidden=(width, width), optimisation=profile.headline)
+            for width in sorted(profile.widths)[:-1]
+            for seed in seeds
+        ],
+        "hard weight, held out": [
+            student(profile, seed, teacher=fit_teacher, cases="fit", hard_weight=weight)
+            for weight in profile.hard_weights
+            for seed in seeds
+        ],
+        # Half of the images, for as many steps as on all.
+        "half teacher": [teacher(profile, seed, "first half") for seed in seeds],
+        "unlabelled": [
+            student(profile, seed, teacher=teacher(profile, seed, "first half"), cases=cases, optimisation=twice)
+            for cases in ("second half", "first half")
+            for seed in seeds
+        ],
+        "half, hard targets": [
+            net(profile, seed, cases="second half", optimisation=lasting(2 * profile.headline.epochs, profile.headline))
+            for seed in seeds
+        ],
+        "ensemble of all": [EnsembleErrors(everything)],
+        "ensemble's student": [student(profile, seed, teacher=everything) for seed in seeds],
+        "means": [EnsembleErrors(leave_one_out(seed, mean)) for mean in ("arithmetic", "geometric") for seed in seeds],
+        "ensemble": [
+            student(profile, seed, teacher=leave_one_out(seed, mean))
+            for mean in ("arithmetic", "geometric")
+            for seed in seeds
+        ],
+        "temperature": [
+            student(profile, seed, hidden=(width, width), temperature=temperature)
+            for width in sorted(profile.widths)
+            for temperature in swept(width)
+            for seed in range(profile.cheap_seeds if width < 100 else profile.seeds)
+        ],
+        "limits: teacher's size": [student(profile, seed, hidden=profile.teacher_hidden) for seed in seeds],
+        "limits: jitter": [
+            student(profile, seed, optimisation=dataclasses.replace(profile.student, jitter=1)) for seed in seeds
+        ],
+        "limits: shifted images": [
+            student(
+                profile,
+                seed,
+                teacher=Shifted(teacher(profile, seed % profile.teacher_seeds)),
+                optimisation=lasting(profile.student.epochs / 5),
+            )
+            for seed in seeds
+        ],
+        "length": [
+            student(profile, seed, omit=omit, optimisation=lasting(epochs * times))
+            for omit, times in (((), 1), ((3,), 1), (ALL_BUT_SEVEN_AND_EIGHT, 2))
+            for epochs in LENGTHS
+            for seed in few
+        ],
+        "one digit omitted": [student(profile, seed, omit=(digit,)) for digit in range(10) for seed in few],
+        "digits kept": [
+            student(
+                profile,
+                seed,
+                omit=kept_by_chance(number, seed),
+                optimisation=lasting(profile.student.epochs * 10 / number),
+            )
+            for number in profile.kept
+            for seed in few
+        ],
+        "hard weight": [
+            student(profile, seed, hard_weight=weight) for weight in profile.hard_weights for seed in seeds
+        ],
+        "mixed labels": [
+            student(profile, seed, objective="mixed labels", hard_weight=weight)
+            for weight in profile.mixed_weights
+            for seed in seeds
+        ],
+        "float32": [
+            net(profile, seed, optimisation=dataclasses.replace(profile.headline, precision="float32")) for seed in few
+        ],
+    }
+
+
+def next_section2(profile: Profile) -> Questions:
+    """The runs of notebook 01 in the making; a net on less data takes as many steps as one on all of it."""
+    seeds, largest = range(profile.seeds), max(profile.sizes)
+    fit_teacher = teacher(profile, 0, "fit")
+
+    def on(size: int, of: Optimisation) -> dict:
+        longer = dataclasses.replace(of, epochs=round(of.epochs * largest / size))
+        return {"size": None if size == largest else size, "optimisation": longer}
+
+    def at(rate: float, of: Optimisation = profile.short) -> Optimisation:
+        return dataclasses.replace(of, learning_rate=rate)
+
+    ten = {rate: dataclasses.replace(profile.student, epochs=10, learning_rate=rate) for rate in (0.05, 0.1)}
+    return {
+        "gradients along training": [
+            GradientNoiseAlong(each, cases=profile.gradient_cases)
+            for seed in range(profile.cheap_seeds)
+            for each in (
+                net(profile, seed, optimisation=ten[0.1]),
+                *(student(profile, seed, temperature=t, optimisation=ten[0.05]) for t in (1, 2, 5, 20)),
+            )
+        ],
+        "learning rate, held out": [
+            make(rate, seed)
+            for make in (
+                lambda rate, seed: net(profile, seed, cases="fit", optimisation=at(rate)),
+                *(
+                    lambda rate, seed, t=t: student(
+                        profile, seed, teacher=fit_teacher, cases="fit", temperature=t, optimisation=at(rate)
+                    )
+                    for t in (4, 20)
+                ),
+            )
+            for rate in profile.learning_rates
+            for seed in seeds
+        ],
+        "size": [
+            *(net(profile, seed, **on(size, profile.headline)) for size in profile.sizes for seed in seeds),
+            *(student(profile, seed, **on(size, profile.student)) for size in profile.sizes for seed in seeds),
+        ],
+    }

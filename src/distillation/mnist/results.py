@@ -10,6 +10,8 @@ from distillation.core.sweep import Results
 from distillation.mnist import paper, plan
 from distillation.mnist.nets import Net, Student
 
+FIRST_EPOCH = 234  # steps
+
 
 class MnistResults(Results):
     """The results of the questions of `plan.plan`."""
@@ -110,14 +112,18 @@ def collapsed(runs: pd.DataFrame) -> pd.Series:
 
 def largest_learning_rates(runs: MnistResults) -> pd.DataFrame:
     """Per seed and kind of targets, the largest rate of the grid up to which errors stay under twice the best."""
-    rows = []
-    for (targets, seed), group in runs["learning rate"].groupby(["targets", "seed"]):
-        group = group.sort_values("learning_rate")
-        fine = (group["errors"] < 2 * group["errors"].min()).to_numpy()
-        best = int(np.nanargmin(group["errors"].astype(float)))
-        last = best + int(np.argmin(np.append(fine[best:], False))) - 1
-        rows.append({"targets": targets, "seed": seed, "largest": group["learning_rate"].iloc[last]})
+    groups = runs["learning rate"].groupby(["targets", "seed"])
+    rows = [{"targets": key[0], "seed": key[1], "largest": largest_usable(group)} for key, group in groups]
     return pd.DataFrame(rows)
+
+
+def largest_usable(group: pd.DataFrame) -> float:
+    """The largest learning rate, from the best on, up to which errors stay under twice the best."""
+    group = group.sort_values("learning_rate")
+    fine = (group["errors"] < 2 * group["errors"].min()).to_numpy()
+    best = int(np.nanargmin(group["errors"].astype(float)))
+    last = best + int(np.argmin(np.append(fine[best:], False))) - 1
+    return group["learning_rate"].iloc[last]
 
 
 def learning_rate_ratio(runs: MnistResults) -> Estimate:
@@ -174,7 +180,92 @@ def best_hard_weights(runs: MnistResults) -> tuple[float, tuple[float, ...]]:
     return indistinguishable_from_best({weight: pivot[weight].tolist() for weight in pivot})
 
 
+def outside_minus_inside(runs: MnistResults, width: int) -> list[Estimate]:
+    """Errors at each temperature up to 1.5 or from 6 on, minus the mean in the paper's range, paired by seed."""
+    group = runs["temperature"]
+    pivot = group[group["width"] == width].pivot(index="seed", columns="temperature", values="errors").astype(float)
+    low, high = paper.BEST_TEMPERATURES_30_UNITS
+    inside = pivot[[t for t in pivot if low <= t <= high]].mean(axis=1)
+    return [estimate(pivot[t] - inside) for t in pivot if t <= low - 1 or t >= high + 2]
+
+
 def ensemble_difference(runs: MnistResults) -> Estimate:
     """Errors of students of geometric means minus those of arithmetic means, paired by the members left out."""
     pivot = runs["ensemble"].pivot(index="seed", columns="mean_of", values="errors")
     return estimate(pivot["geometric"] - pivot["arithmetic"])
+
+
+# Of the plan in the making.
+
+
+def along(runs: MnistResults) -> pd.DataFrame:
+    """Noise to signal of gradients along each net's own training: targets, temperature, seed, step, ratio, signal."""
+    rows = []
+    for config in runs.configs("gradients along training"):
+        soft = isinstance(config.net, Student)
+        of = {"targets": "soft" if soft else "hard", "temperature": config.net.temperature if soft else np.nan}
+        for row in runs.store.metrics(config)["along"]:
+            rows.append(of | {"seed": config.net.seed} | {name: row[name] for name in ("step", "ratio", "signal")})
+    return pd.DataFrame(rows)
+
+
+def _of_kind(found: pd.DataFrame, temperature: float | None) -> pd.DataFrame:
+    return found[found["temperature"].isna() if temperature is None else found["temperature"] == temperature]
+
+
+def gradient_ratio_along(runs: MnistResults, temperature: float = paper.TRANSFER_TEMPERATURE) -> Estimate:
+    """Noise to signal under soft targets over that under hard ones: geometric mean over the first epoch, by seed."""
+    found = along(runs)
+    first = found[found["step"] <= FIRST_EPOCH].assign(log=lambda table: np.log(table["ratio"]))
+    soft, hard = (np.exp(_of_kind(first, t).groupby("seed")["log"].mean()) for t in (temperature, None))
+    return ratio(soft, hard)
+
+
+def learning_rate_ratio_on_equal_terms(
+    runs: MnistResults, temperature: float = paper.TRANSFER_TEMPERATURE, equal: bool = True
+) -> Estimate:
+    """Largest usable learning rate under soft targets over that under hard ones: geometric mean.
+
+    equal: as if both losses were scaled to gradients of one norm at the start; a loss that is multiplied by a number
+    needs the learning rate divided by it.
+    """
+    table = runs["learning rate, held out"]
+    largest = {
+        kind: pd.Series({seed: largest_usable(group) for seed, group in rows.groupby("seed")})
+        for kind, rows in (("hard", _of_kind(table, None)), ("soft", _of_kind(table, temperature)))
+    }
+    scale = 1.0
+    if equal:
+        start = along(runs).query("step == 0")
+        norms = [_of_kind(start, t).set_index("seed")["signal"].pow(0.5) for t in (temperature, None)]
+        scale = (norms[0] / norms[1]).loc[largest["soft"].index]
+    return ratio(largest["soft"] * scale, largest["hard"])
+
+
+def advantage_at(runs: MnistResults, width: int) -> float:
+    """Errors that distillation at T = 20 saves nets of a width in the mean."""
+    plain = runs.errors("plain") if width == max(runs.profile.widths) else runs.errors("plain, narrower", width=width)
+    soft = runs.errors("temperature", width=width, temperature=paper.TRANSFER_TEMPERATURE)
+    return float(np.mean(plain) - np.mean(soft))
+
+
+def bootstrapped_spread(runs: MnistResults, draws: int = 2000) -> tuple[int, Estimate]:
+    """As `spread_at_high_temperatures`: at the worst width, the largest difference of means, seeds drawn again."""
+    found = []
+    for width, group in runs["temperature"].groupby("width"):
+        if width < min(300, max(runs.profile.widths)):
+            continue
+        high = group[group["temperature"] >= paper.FLAT_ABOVE_TEMPERATURE]
+        errors = high.pivot(index="seed", columns="temperature", values="errors").to_numpy(float)
+        picks = np.random.default_rng(0).integers(len(errors), size=(draws, len(errors)))
+        spreads = np.ptp(errors[picks].mean(axis=1), axis=1)
+        low, high_end = np.quantile(spreads, [0.025, 0.975])
+        mean = float(np.ptp(errors.mean(axis=0)))
+        found.append((width, Estimate(mean, float(low), float(high_end), (mean,) * len(errors))))
+    return max(found, key=lambda pair: pair[1].mean)
+
+
+def ensemble_gain(runs: MnistResults) -> Estimate:
+    """Errors of the members of ensembles in the mean minus those of their arithmetic means."""
+    metrics = [runs.store.metrics(each) for each in runs.configs("means") if each.ensemble.mean == "arithmetic"]
+    return estimate([np.mean(each["members"]) - each["errors"] for each in metrics])

@@ -47,6 +47,11 @@ def published_nets(results: SpecialistResults) -> dict[str, Configuration]:
     return {}
 
 
+def published_outputs(results: SpecialistResults) -> list[Configuration]:
+    """None: what specialists start from are weights."""
+    return []
+
+
 def collect(results: SpecialistResults) -> examples.Cases:
     """The examples, from the stored outputs of seed 0's generalist and specialists."""
     config, store = results.configs("specialists")[0], results.store

@@ -83,6 +83,11 @@ def published_nets(results: SpeechResults) -> dict[str, Configuration]:
     return {name: results.configs(question)[0] for name, question in WEIGHTS.items()}
 
 
+def published_outputs(results: SpeechResults) -> list[Configuration]:
+    """None: students of this wing are taught by ensembles."""
+    return []
+
+
 def collect(results: SpeechResults) -> examples.Cases:
     """The examples, from the trained nets on this disk."""
     store = results.store
