@@ -258,7 +258,7 @@ def test_questions_of_the_notebooks(profile: Profile) -> None:
     for name, configs in (mixtures(profile) | distilled(profile)).items():
         assert asked[name] == configs
     assert set(asked) & set(first) == {"specialists"}  # else a question's name would not tell its runs
-    assert first["inference time"] == [profile.inference]
+    assert first["inference time"] == list(profile.inference)
 
 
 @every_profile
@@ -280,7 +280,7 @@ def test_records_lie_by_experiment_under_the_profiles_name(
         "generalists": [first.assignment.generalist],
         "specialists": [first, first.first, first.assignment],
         "open_questions": [student, student.targets, mixture],
-        "inference_time": [profile.inference],
+        "inference_time": list(profile.inference),
     }
     for experiment, runs in configs.items():
         folders = {store.path(config).parent for config in runs}

@@ -8,6 +8,10 @@ from torch import Tensor
 from distillation.specialists.assignment import check_bool, check_known, membership, plain
 
 SMALLEST = 1e-300  # a smaller probability of the generalist's is a zero: dividing by it would overflow
+TINY = 1e-300  # in place of a zero
+CACHED = 1_000_000  # numbers of (cases, active, classes) treated at a time
+AT_ONCE = 4096  # cases
+HALVINGS = 60  # of a step, at most
 
 
 @dataclass(frozen=True)
@@ -39,20 +43,18 @@ def active(generalist: Tensor, subsets: list[tuple[int, ...]], n: int = 1) -> Te
 
 @dataclass(frozen=True)
 class Evidence:
-    """The objective of section 5.4, minus the sum of `direct` log q and `dustbin` log(q outside), plus `constant`.
+    """The objective of section 5.4, minus the sum of `direct` log q and `dustbin` log(q outside), up to a constant.
 
     direct: (cases, classes), what the generalist and the active specialists give each class by name, summed.
     dustbin: (cases, specialists), what each active one gives its dustbin (0: not active).
     outside: (specialists, classes), 1 where the dustbin stands for the class.
-    models: (cases, 1), how many distributions are combined.  constant: (cases,), minus the sum of their entropies.
-    All float64.
+    models: (cases, 1), how many distributions are combined.  All float64.
     """
 
     direct: Tensor
     dustbin: Tensor
     outside: Tensor
     models: Tensor
-    constant: Tensor
 
 
 def evidence(generalist: Tensor, answers: list[Answer], active: Tensor) -> Evidence:
@@ -63,24 +65,23 @@ def evidence(generalist: Tensor, answers: list[Answer], active: Tensor) -> Evide
         raise ValueError(
             "The generalist gives a class no probability at all; pass float64 log-probabilities, not -inf."
         )
-    constant = torch.xlogy(direct, direct).sum(-1)
     dustbin = torch.zeros(active.shape, dtype=torch.float64)
     for number, answer in enumerate(answers):
-        p = active[:, number, None] * answer.log_probabilities.double().softmax(-1)
-        direct[:, list(answer.subset)] += p[:, :-1]
-        dustbin[:, number] = p[:, -1]
-        constant += torch.xlogy(p, p).sum(-1)
+        cases = active[:, number].nonzero()[:, 0]
+        p = answer.log_probabilities[cases].double().softmax(-1)
+        direct[cases[:, None], torch.tensor(answer.subset)] += p[:, :-1]
+        dustbin[cases, number] = p[:, -1]
     outside = (~membership([answer.subset for answer in answers], direct.shape[1])).double()
     if (dustbin[:, outside.sum(1) == 0] > 0).any():
         raise ValueError("A specialist of all classes gives its dustbin a probability, which no class could have.")
-    return Evidence(direct, dustbin, outside, 1.0 + active.double().sum(1, keepdim=True), constant)
+    return Evidence(direct, dustbin, outside, 1.0 + active.double().sum(1, keepdim=True))
 
 
 def expected(q: Tensor, given: Evidence) -> Tensor:
     """What the models give each class, (cases, classes), each dustbin shared out in proportion to q.
 
-    q: (cases, classes).  Divided by the number of models it is the next q of the expectation-maximisation; q times that
-    number, minus it, is the objective's gradient in z, where q = softmax(z).
+    q: (cases, classes).  q times the number of models, minus this, is the objective's gradient in z, where
+    q = softmax(z).
     """
     mass = (q @ given.outside.T).clamp_min(1e-305)  # only the empty outside of a full distribution is smaller
     return given.direct + q * ((given.dustbin / mass) @ given.outside)
@@ -91,67 +92,124 @@ def combine(
     answers: list[Answer],
     active: Tensor,
     *,
-    tolerance: float = 1e-9,
-    most_iterations: int = 10_000,
+    tolerance: float = 1e-10,
+    most_steps: int = 100,
 ) -> Tensor:
     """The q that minimises KL(p_g, q) + the sum of KL(p_m, q) over active specialists: (cases, classes) float64.
 
     Section 5.4.  generalist: (cases, classes) log-probabilities or logits; active: (cases, specialists) bool, see
     `active`.  KL(p_m, q) compares class by class within the subset, and the dustbin with the sum of q outside.
 
-    The objective is convex.  The paper descends its gradient for each image; here expectation-maximisation treats all
-    at once (hidden is which class a dustbin meant), see `improved`: no iteration raises the objective and there is no
-    learning rate.  A case is finished once no q could be better by more than `tolerance` nats.
+    The paper descends the gradient for each image.  But the optimum is known up to one number for each active
+    specialist, in closed form for a single one, and by Newton's method for several: see `solved`.  No case is further
+    than `tolerance` nats from its optimum.
 
     Raises ValueError for NaN and infinity (but -inf, a specialist's zero), for label spaces or numbers of cases that do
-    not fit, and for a class to which the generalist gives no probability (the iteration could not leave 0);
-    RuntimeError for cases unfinished at the end.
+    not fit, and for a class to which the generalist gives no probability; RuntimeError for cases that most_steps leave
+    further from their optimum.
     """
-    given = evidence(generalist, answers, active)
-    q = generalist.double().softmax(-1)
-    left, excess = torch.arange(len(q)), q.new_full((len(q),), torch.inf)
-    for _ in range(most_iterations):
-        if len(left) == 0:
-            return q
-        for block in left.split(1000):  # one that a processor's cache holds
-            q[block], excess[block] = improved(q[block], _select(given, block))
-        left = left[excess[left] > tolerance]
-    if len(left):
+    _check_fit(generalist, answers, active)
+    q, gap = torch.empty(generalist.shape, dtype=torch.float64), torch.empty(len(active), dtype=torch.float64)
+    for cases in torch.arange(len(active)).split(AT_ONCE):
+        some = [Answer(answer.subset, answer.log_probabilities[cases]) for answer in answers]
+        given, counts = evidence(generalist[cases], some, active[cases]), active[cases].sum(1)
+        for count in counts.unique().tolist():
+            # As many at a time as a processor's cache holds: memory does not grow with the number of specialists.
+            for block in (counts == count).nonzero()[:, 0].split(max(1, CACHED // (q.shape[1] * max(1, count)))):
+                of = cases[block]
+                q[of], gap[of], _ = solved(select(given, block), active[of], tolerance, most_steps)
+    if len(far := gap[~(gap <= tolerance)]):
         raise RuntimeError(
-            f"After {most_iterations} iterations {len(left)} cases may still be {excess.max():.1e} nats from their "
-            "optimum: raise the tolerance to that."
+            f"After {most_steps} steps {len(far)} cases may still be {far.max():.1e} nats from their optimum: raise "
+            "the tolerance to that."
         )
     return q
 
 
-def improved(q: Tensor, given: Evidence) -> tuple[Tensor, Tensor]:
-    """A better q, (cases, classes), and a bound in nats, (cases,), on how far above its minimum the objective is at q.
+def solved(given: Evidence, active: Tensor, tolerance: float, most_steps: int) -> tuple[Tensor, Tensor, int]:
+    """The optimal q (cases, classes), a bound in nats (cases,) on how far it is from that, and the steps that it took.
 
-    The bound is max_i (n_i / q_i) - the number of models, with n the `expected`; it follows from convexity.  Two steps
-    of expectation-maximisation are extrapolated in log q (SQUAREM, Varadhan and Roland 2008), since plain steps crawl
-    where a specialist contradicts a saturated generalist; the leap counts only where it is the better.
+    active: (cases, specialists) bool, as many for each case.  With d the `direct`, b_m an active specialist's
+    `dustbin`, M their number and w_m = b_m / (q outside S_m), the objective's gradient vanishes where
+
+        q_i = d_i / r_i,  r_i = 1 + M - the sum of w_m over the m whose dustbin stands for i,
+
+    and these w maximise the concave sum of d_i log r_i and of b_m log w_m.  A single specialist has
+    w = 2 b / (b + the sum of d outside S).  Several start there, scaled to leave r positive, and take Newton steps,
+    each as long as the slope along it does not turn steeply down.  `rest`, 1 + M - the sum of all w, is a variable of
+    its own: a specialist that contradicts a saturated generalist makes it as small as 1e-30.  For any feasible w the
+    objective's lower bound tells how far q is from the optimum.
     """
-    once = expected(q, given) / given.models
-    twice = expected(once, given) / given.models
-    speed = (once / q).log()
-    bend = (twice / once).log() - speed
-    stride = ((q * speed**2).sum(1, keepdim=True) / (q * bend**2).sum(1, keepdim=True)).sqrt()
-    stride = stride.nan_to_num(1.0).clamp(1.0, 1e6)
-    leap = (q.log() + 2 * stride * speed + stride**2 * bend).softmax(-1)
-    landed = expected(leap, given) / given.models
-    better = divergence(landed, given) <= divergence(twice, given)
-    return torch.where(better[:, None], landed, twice), given.models[:, 0] * ((once / q).amax(1) - 1)
+    cases, number = len(active), int(active[0].sum())
+    who = active.nonzero()[:, 1].view(cases, number)
+    direct, outside, b = given.direct, given.outside[who], given.dustbin.gather(1, who).clamp_min(TINY)
+    apart = _sums(outside, direct)
+    apart = torch.where(apart > 0, apart, 1.0)  # of a specialist of all classes, whose dustbin says nothing
+    scale = (number + 1) / max(number, 1)
+    w = scale * b / (b + apart)
+    rest = (scale * apart / (b + apart)).sum(1, keepdim=True) if number else torch.ones_like(given.models)
+    left, found, gap = torch.arange(cases), torch.empty_like(direct), torch.empty_like(rest[:, 0])
+    for steps in range(most_steps + 1):
+        r, q, mass = _shares(direct, outside, w, rest)
+        ratio = b / w / mass
+        found[left], gap[left] = q, (1 + number) * q.sum(1).log() + (b * ratio.log()).sum(1)
+        far = ~(gap[left] <= tolerance)  # NaN is far too
+        if steps == most_steps or not far.any():
+            return found / found.sum(1, keepdim=True), gap, steps
+        left, direct, outside, b, w, rest, r, q, ratio = (
+            each[far] for each in (left, direct, outside, b, w, rest, r, q, ratio)
+        )
+        step, slope = _newton_step(outside, q / r, b, w, ratio)
+        moved = (step * w).sum(1, keepdim=True)
+        length = (0.9 / (-step).amax(1, keepdim=True).clamp_min(0.9)).clamp_max(1)  # w stays positive, and rest
+        length = torch.where(moved > 0, torch.minimum(length, 0.9 * rest / moved.clamp_min(TINY)), length)
+        steep = torch.arange(len(left))
+        for _ in range(HALVINGS):
+            new = (w * (1 + length * step))[steep]
+            _, _, mass = _shares(direct[steep], outside[steep], new, (rest - length * moved)[steep])
+            along = ((b[steep] / new - mass) * (step * w)[steep]).sum(1)
+            steep = steep[along < -slope[steep] / 4]
+            if len(steep) == 0:
+                break
+            length[steep] /= 2
+        w, rest = w * (1 + length * step), rest - length * moved
+
+
+def _shares(direct: Tensor, outside: Tensor, w: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """r and d / r, (cases, classes), and the sums of the latter outside of each subset, (cases, active)."""
+    r = rest + (w[:, None] @ (1 - outside))[:, 0]
+    q = direct / r
+    return r, q, _sums(outside, q).clamp_min(TINY)
+
+
+def _sums(outside: Tensor, values: Tensor) -> Tensor:
+    return (outside @ values[:, :, None])[:, :, 0]
+
+
+def _newton_step(outside: Tensor, curvature: Tensor, b: Tensor, w: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Newton's step in each w as a share of it, (cases, active), and the slope along it, (cases,)."""
+    gradient = b * (1 - 1 / ratio)
+    hessian = (outside * curvature[:, None]) @ outside.mT * w[:, :, None] * w[:, None] + torch.diag_embed(b)
+    size = hessian.diagonal(dim1=1, dim2=2).sqrt()
+    factor = torch.linalg.cholesky(hessian / size[:, :, None] / size[:, None])
+    step = torch.cholesky_solve((gradient / size)[:, :, None], factor)[:, :, 0] / size
+    return step, (step * gradient).sum(1)
 
 
 def objective(q: Tensor, generalist: Tensor, answers: list[Answer], active: Tensor) -> Tensor:
     """KL(p_g, q) + the sum of KL(p_m, q) over active specialists, (cases,) in nats, for any q (cases, classes)."""
-    return divergence(q, evidence(generalist, answers, active))
+    given, p = evidence(generalist, answers, active), generalist.double().softmax(-1)
+    entropy = torch.xlogy(p, p).sum(-1)
+    for number, answer in enumerate(answers):
+        p = answer.log_probabilities.double().softmax(-1)
+        entropy += active[:, number] * torch.xlogy(p, p).sum(-1)
+    return entropy + divergence(q, given)
 
 
 def divergence(q: Tensor, given: Evidence) -> Tensor:
-    """The objective of section 5.4, (cases,) in nats, of q (cases, classes)."""
+    """The objective of section 5.4, up to a constant, (cases,) in nats, of q (cases, classes)."""
     named = torch.xlogy(given.direct, q).sum(-1)
-    return given.constant - named - torch.xlogy(given.dustbin, q @ given.outside.T).sum(-1)
+    return -named - torch.xlogy(given.dustbin, q @ given.outside.T).sum(-1)
 
 
 def by_gradient_descent(
@@ -169,10 +227,11 @@ def by_gradient_descent(
     """
     given = evidence(generalist, answers, active)
     z = generalist.double().log_softmax(-1)
+    constant = (objective(z.exp(), generalist, answers, active) - divergence(z.exp(), given)).mean()
     optimiser = torch.optim.Adam([z], lr=learning_rate)
     for step in range(steps):
         q = z.softmax(-1)
-        if until is not None and step % 10 == 0 and divergence(q, given).mean() <= until:
+        if until is not None and step % 10 == 0 and divergence(q, given).mean() + constant <= until:
             break
         z.grad = given.models * q - expected(q, given)
         optimiser.step()
@@ -217,10 +276,9 @@ def added_log_probabilities(generalist: Tensor, answers: list[Answer], active: T
     return total.softmax(-1)
 
 
-def _select(given: Evidence, cases: Tensor) -> Evidence:
-    return Evidence(
-        given.direct[cases], given.dustbin[cases], given.outside, given.models[cases], given.constant[cases]
-    )
+def select(given: Evidence, cases: Tensor) -> Evidence:
+    """The evidence of some cases."""
+    return Evidence(given.direct[cases], given.dustbin[cases], given.outside, given.models[cases])
 
 
 def _check_fit(generalist: Tensor, answers: list[Answer], active: Tensor) -> None:
