@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distillation.core.figures import PUBLISHED
 from distillation.core.store import Store, StoreError
-from distillation.core.training import Optimisation
+from distillation.core.training import Diverged, Optimisation
 from distillation.speech import alignment
 from distillation.speech.alignment import Alignment, fold_of
 from distillation.speech.data import Utterance
@@ -21,6 +21,7 @@ from distillation.speech.recogniser.corpus import corpus as corpus_of
 from distillation.speech.recogniser.filterbanks import Features, windows_of
 from distillation.speech.recogniser.flat_start import Rounds, align_all
 from distillation.speech.recogniser.hmm import monophones
+from distillation.speech.recogniser.scoring import Labels
 
 CONFIG = Alignment(
     "small",
@@ -136,7 +137,11 @@ def test_labels_of_a_run_are_paths_of_the_transcripts(corpus: Corpus, finished: 
         part = corpus[name]
         hot = nn.functional.one_hot(found.of[name], len(states)).float() - 1
         again = align_all(
-            lambda rows, hot=hot: hot[rows], part.utterances, part.features.lengths, corpus.lexicon, states
+            lambda rows, wanted, hot=hot: hot[rows][:, wanted],
+            part.utterances,
+            part.features.lengths,
+            corpus.lexicon,
+            states,
         )
         assert torch.equal(again, found.of[name])
 
@@ -154,6 +159,70 @@ def test_mixtures_and_nets_find_the_exact_phones_in_every_part(
         changed = 100 * float((by_nets.of[name] != by_mixtures[name]).float().mean())
         assert finished[1]["history"][0]["changed_percent"][name] == pytest.approx(changed)
         assert 0 < changed < 10
+
+
+class Interruption(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_run_that_is_stopped_goes_on_with_the_fold_that_it_was_at(
+    stop: int, corpus: Corpus, finished: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, calls, really = Store(tmp_path / "records"), [], alignment.by_network
+
+    def interrupted(*arguments) -> None:
+        calls.append(arguments[3:5])
+        if len(calls) == stop:
+            raise Interruption
+        really(*arguments)
+
+    monkeypatch.setattr(alignment, "corpus", lambda name: corpus)
+    monkeypatch.setattr(alignment, "by_network", interrupted)
+    with pytest.raises(Interruption):
+        CONFIG.run(store)
+    monkeypatch.setattr(alignment, "by_mixtures", lambda *_: pytest.fail("begun again"))
+    assert CONFIG.run(store) == finished[1]
+    assert calls[stop] == calls[stop - 1]  # the fold that it was at; those before are kept
+    assert len(calls) == CONFIG.network_rounds * CONFIG.folds + 1
+    for name in PARTS:
+        assert torch.equal(store.tensors(CONFIG)[name], finished[0].tensors(CONFIG)[name])
+    assert not store.checkpoint(CONFIG).exists()
+
+
+def test_a_damaged_checkpoint_is_told_and_not_continued(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "1.checkpoint.safetensors"
+    states = monophones(corpus.lexicon)
+    labels = {name: torch.zeros(4, dtype=torch.long) for name in PARTS}
+    alignment._save(path, Labels(states, labels), [], {}, 0)
+    found, history, again, folds = alignment._restore(path)
+    assert found.states == states
+    assert (history, again, folds) == ([], {}, 0)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert alignment._restore(path) is None
+    assert "is damaged; the alignment starts again" in capsys.readouterr().out
+
+
+def test_a_fold_that_diverges_starts_again_at_half_the_rate(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    rates = []
+
+    def diverging(net: nn.Module, inputs, loss: Callable, settings: Optimisation) -> None:
+        rates.append(settings.learning_rate)
+        if len(rates) < 3:
+            raise Diverged("The loss became nan.")
+
+    monkeypatch.setattr(alignment, "train", diverging)
+    alignment.trained(CONFIG, corpus["train"], torch.zeros(1, dtype=torch.long), 3, 0, 1)
+    full = CONFIG.optimisation.learning_rate
+    assert rates == [full, full / 2, full / 4]
+    assert "fold 2 in round 1 starts again at half the rate" in capsys.readouterr().out
+    monkeypatch.setattr(alignment, "train", lambda *_: (_ for _ in ()).throw(Diverged("The loss became nan.")))
+    with pytest.raises(Diverged):
+        alignment.trained(CONFIG, corpus["train"], torch.zeros(1, dtype=torch.long), 3, 0, 1)
 
 
 def test_no_speaker_is_aligned_by_a_net_that_learnt_from_it(corpus: Corpus, finished: tuple) -> None:

@@ -121,7 +121,7 @@ def test_align_all_aligns_each_utterance_alone() -> None:
     states = monophones(LEXICON)
     utterances, lengths = (silent(("A",)), silent(("BEE",)), silent(("A", "A"))), (12, 20, 15)
     scores = torch.randn(47, len(states), generator=torch.Generator().manual_seed(0))
-    found = align_all(lambda rows: scores[rows], utterances, lengths, LEXICON, states)
+    found = align_all(lambda rows, wanted: scores[rows][:, wanted], utterances, lengths, LEXICON, states)
     expected, first = [], 0
     for utterance, length in zip(utterances, lengths, strict=True):
         graph = hmm.transcript_graph(utterance.words, LEXICON, states)
@@ -138,12 +138,18 @@ def test_align_all_refuses_what_does_not_fit_by_name(words: tuple[str, ...], fra
     utterances = (silent(("A",)), silent(words, name="an9-bad"))
     states = monophones(LEXICON)
     with pytest.raises(DataError, match=reason):
-        align_all(lambda rows: torch.zeros(rows.stop - rows.start, 15), utterances, (10, frames), LEXICON, states)
+        align_all(
+            lambda rows, wanted: torch.zeros(rows.stop - rows.start, len(wanted)),
+            utterances,
+            (10, frames),
+            LEXICON,
+            states,
+        )
 
 
 def test_align_all_refuses_damaged_scores_by_name() -> None:
-    def scores(rows: slice) -> Tensor:
-        return torch.full((rows.stop - rows.start, 15), torch.nan if rows.start else 0.0)
+    def scores(rows: slice, wanted: Tensor) -> Tensor:
+        return torch.full((rows.stop - rows.start, len(wanted)), torch.nan if rows.start else 0.0)
 
     utterances = (silent(("A",)), silent(("A",), name="an9-bad"))
     with pytest.raises(DataError, match="an9-bad"):

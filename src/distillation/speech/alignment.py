@@ -1,26 +1,30 @@
 """Section 4: the one forced alignment whose states every acoustic model learns and is scored by."""
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from distillation.core.models import mlp
 from distillation.core.objectives import class_labels
-from distillation.core.store import Configuration, Store
-from distillation.core.training import Optimisation, device, logits_of, train
+from distillation.core.store import Configuration, Store, load_tensors, save_tensors
+from distillation.core.training import Diverged, Optimisation, device, logits_of, train
 from distillation.speech.recogniser.corpus import PARTS, Corpus, Part, corpus
 from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, cepstra
-from distillation.speech.recogniser.flat_start import Lexicon, Rounds, align_all, flat_start
-from distillation.speech.recogniser.gmm import mixtures
+from distillation.speech.recogniser.flat_start import Lexicon, Rounds, Scores, align_all, flat_start
+from distillation.speech.recogniser.gmm import Mixtures, mixtures
 from distillation.speech.recogniser.hmm import States
 from distillation.speech.recogniser.scoring import Labels
 
 MOST_STATES = torch.iinfo(torch.int16).max
+HALVINGS = 3  # of a learning rate at which a net diverges
 
 
 @dataclass(frozen=True)
@@ -53,21 +57,26 @@ class Alignment(Configuration):
         """
         if self.leaves > MOST_STATES:
             raise ValueError(f"Labels are stored as int16: ask for {MOST_STATES:,} leaves at most, not {self.leaves}.")
-        speech = corpus(self.dataset)
-        states, labels = by_mixtures(self, speech)
-        found = Labels(states, labels)
-        history = []
-        rounds = range(self.network_rounds)
+        speech, checkpoint = corpus(self.dataset), store.checkpoint(self)
+        found, history, again, folds = _restore(checkpoint) or (Labels(*by_mixtures(self, speech)), [], {}, 0)
+        states = found.states
+        _save(checkpoint, found, history, again, folds)
+        rounds = range(len(history), self.network_rounds)
         for number in tqdm(rounds, desc="alignment with networks", unit="round", mininterval=1):
-            again = Labels(states, by_networks(self, speech, found, number))
-            changed = {name: 100 * (again.of[name] != found.of[name]).float().mean().item() for name in PARTS}
+            again = again or {name: torch.zeros_like(found.of[name]) for name in PARTS}
+            for fold in range(folds, self.folds):
+                by_network(self, speech, found, number, fold, again)
+                _save(checkpoint, found, history, again, fold + 1)
+            changed = {name: 100 * (again[name] != found.of[name]).float().mean().item() for name in PARTS}
             history.append({"changed_percent": changed})
-            found = again
+            found, again, folds = Labels(states, again), {}, 0
+            _save(checkpoint, found, history, again, folds)
         store.write_tensors(self, {name: labels.to(torch.int16) for name, labels in found.of.items()})
+        checkpoint.unlink(missing_ok=True)
         silence = torch.isin(found.of["train"], torch.tensor(states.silence))
         metrics = {
             "states": len(states),
-            "leaves": {" ".join(map(str, key)): state for key, state in states.ids.items()},
+            "leaves": leaves_of(states),
             "frames": {name: len(labels) for name, labels in found.of.items()},
             "test_utterances": [
                 {"name": utterance.name, "speaker": utterance.speaker, "frames": frames, "words": len(utterance.words)}
@@ -81,17 +90,49 @@ class Alignment(Configuration):
 
 def read(config: Alignment, store: Store) -> Labels:
     """The frozen alignment in a store.  Raises StoreError if it is not there, ValueError for labels of no state."""
-    leaves = store.read(config)["metrics"]["leaves"]
+    states = states_of(store.read(config)["metrics"]["leaves"])
+    labels = {
+        name: class_labels(labels, len(states), name=f"{name} labels", of="states")
+        for name, labels in store.tensors(config).items()
+    }
+    return Labels(states, labels)
+
+
+def leaves_of(states: States) -> dict[str, int]:
+    """Which state each triphone has, as text that a record can hold."""
+    return {" ".join(map(str, key)): state for key, state in states.ids.items()}
+
+
+def states_of(leaves: dict[str, int]) -> States:
+    """The states of `leaves_of`."""
     ids = {}
     for key, state in leaves.items():
         left, phone, right, position = key.split(" ")
         ids[left, phone, right, int(position)] = state
     phones = {state: key[1] for key, state in ids.items()}
-    labels = {
-        name: class_labels(labels, len(phones), name=f"{name} labels", of="states")
-        for name, labels in store.tensors(config).items()
-    }
-    return Labels(States(ids, tuple(phones[state] for state in range(len(phones)))), labels)
+    return States(ids, tuple(phones[state] for state in range(len(phones))))
+
+
+def _save(path: Path, found: Labels, history: list[dict], again: dict[str, Tensor], folds: int) -> None:
+    """Keep the labels of the last whole round, and those of the folds that the round under way has done."""
+    tensors = {f"found.{name}": labels for name, labels in found.of.items()}
+    tensors |= {f"again.{name}": labels for name, labels in again.items()}
+    told = {"leaves": leaves_of(found.states), "history": history, "folds": folds}
+    save_tensors(tensors, path, {name: json.dumps(value) for name, value in told.items()})
+
+
+def _restore(path: Path) -> tuple[Labels, list[dict], dict[str, Tensor], int] | None:
+    if not path.exists():
+        return None
+    try:
+        tensors, texts = load_tensors(path, needs_digest=True)
+    except SafetensorError:
+        print(f"{path.name} is damaged; the alignment starts again.")
+        return None
+    told = {name: json.loads(text) for name, text in texts.items()}
+    found = {name: tensors[f"found.{name}"] for name in PARTS}
+    again = {name: tensors[f"again.{name}"] for name in PARTS if f"again.{name}" in tensors}
+    return Labels(states_of(told["leaves"]), found), told["history"], again, told["folds"]
 
 
 def by_mixtures(config: Alignment, speech: Corpus) -> tuple[States, dict[str, Tensor]]:
@@ -103,28 +144,38 @@ def by_mixtures(config: Alignment, speech: Corpus) -> tuple[States, dict[str, Te
     model = mixtures(cepstra(part.features), labels, len(states), config.rounds.triphones[-1][0])
     found = {"train": labels}
     for name in PARTS[1:]:
-        frames = cepstra(speech[name].features)
-        found[name] = _align(speech[name], model.scores(frames), speech.lexicon, states)
+        found[name] = _align(speech[name], _by(model, cepstra(speech[name].features)), speech.lexicon, states)
     return states, found
 
 
-def by_networks(config: Alignment, speech: Corpus, labels: Labels, number: int) -> dict[str, Tensor]:
-    """Labels of every part by one net per fold of the speakers; none aligns a speaker that it was trained on."""
-    found = {name: torch.empty_like(labels.of[name]) for name in PARTS}
+def by_network(
+    config: Alignment, speech: Corpus, labels: Labels, number: int, fold: int, again: dict[str, Tensor]
+) -> None:
+    """Write the labels of a fold's speakers, of every part, into `again`: by a net trained on the other speakers."""
+    others, rows = speech["train"].choose(fold_of(speech["train"], config.folds, fold, inside=False))
+    net = trained(config, others, labels.of["train"][rows], len(labels.states), number, fold)
     log_priors = labels.log_priors()
-    for fold in range(config.folds):
-        others, rows = speech["train"].choose(fold_of(speech["train"], config.folds, fold, inside=False))
-        torch.manual_seed(1000 * config.seed + config.folds * number + fold)
-        net = mlp((WIDTH * BANKS, *config.hidden, len(labels.states)))
-        train(net, others.windows, cross_entropy(labels.of["train"][rows]), config.optimisation)
-        for name in PARTS:
-            inside = fold_of(speech[name], config.folds, fold, inside=True)
-            if not inside:  # fewer speakers than folds
-                continue
+    for name in PARTS:
+        inside = fold_of(speech[name], config.folds, fold, inside=True)
+        if inside:  # else there are fewer speakers than folds
             part, rows = speech[name].choose(inside)
-            scores = log_posteriors(net, part) - log_priors
-            found[name][rows] = _align(part, scores, speech.lexicon, labels.states)
-    return found
+            scores = _columns(log_posteriors(net, part) - log_priors)
+            again[name][rows] = _align(part, scores, speech.lexicon, labels.states)
+
+
+def trained(config: Alignment, part: Part, labels: Tensor, states: int, number: int, fold: int) -> nn.Module:
+    """A fold's net; where it diverges, it starts again at half the learning rate, HALVINGS times at most."""
+    for halving in range(HALVINGS + 1):
+        torch.manual_seed(1000 * config.seed + config.folds * number + fold)
+        net = mlp((WIDTH * BANKS, *config.hidden, states))
+        rate = config.optimisation.learning_rate / 2**halving
+        try:
+            train(net, part.windows, cross_entropy(labels), replace(config.optimisation, learning_rate=rate))
+            return net
+        except Diverged as reason:
+            if halving == HALVINGS:
+                raise
+            print(f"The net of fold {fold + 1} in round {number + 1} starts again at half the rate: {reason}")
 
 
 def fold_of(part: Part, folds: int, fold: int, *, inside: bool) -> list[int]:
@@ -145,5 +196,13 @@ def log_posteriors(net: nn.Module, part: Part) -> Tensor:
     return logits_of(net, part.windows, precision="bf16").log_softmax(-1)
 
 
-def _align(part: Part, scores: Tensor, lexicon: Lexicon, states: States) -> Tensor:
-    return align_all(lambda rows: scores[rows], part.utterances, part.features.lengths, lexicon, states)
+def _by(model: Mixtures, frames: Tensor) -> Scores:
+    return lambda rows, wanted: model.of(wanted).scores(frames[rows])
+
+
+def _columns(scores: Tensor) -> Scores:
+    return lambda rows, wanted: scores[rows][:, wanted]
+
+
+def _align(part: Part, scores: Scores, lexicon: Lexicon, states: States) -> Tensor:
+    return align_all(scores, part.utterances, part.features.lengths, lexicon, states)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from distillation.speech.data import Speech, Utterance, an4, embedded
+from distillation.speech.data import Speech, Utterance, an4, embedded, speechocean
 from distillation.speech.recogniser.filterbanks import Features, Windows, features_of, windows_of
 
 PARTS = ("train", "development", "test")
@@ -54,7 +54,7 @@ class Corpus:
 
 @lru_cache(maxsize=1)
 def corpus(name: str) -> Corpus:
-    """The data set "an4" or "an4 (embedded)", read and its features computed once per process.
+    """The data set "an4", "an4 (embedded)" or "speechocean762", read and its features computed once per process.
 
     Raises ValueError for another name.
     """
@@ -62,8 +62,10 @@ def corpus(name: str) -> Corpus:
         speech = an4.load_an4()
     elif name == "an4 (embedded)":
         speech = embedded.load_embedded()
+    elif name == speechocean.NAME:
+        speech = speechocean.load_speechocean()
     else:
-        raise ValueError(f"Unknown speech data set {name!r}: use 'an4' or 'an4 (embedded)'.")
+        raise ValueError(f"Unknown speech data set {name!r}: use 'an4', 'an4 (embedded)' or {speechocean.NAME!r}.")
     return from_speech(speech)
 
 

@@ -1,7 +1,7 @@
 """Forced alignment from a flat start: which HMM state each frame belongs to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from distillation.speech.recogniser.gmm import mixtures, single_gaussians
 from distillation.speech.recogniser.hmm import States, transcript_graph
 
 Lexicon = dict[str, tuple[tuple[str, ...], ...]]
+Scores = Callable[[slice, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,23 @@ def flat_start(
                     progress.update()
             return labels
 
-        def estimated(labels: Tensor, components: int) -> Callable[[slice], Tensor]:
+        def estimated(labels: Tensor, components: int) -> Scores:
             if components == 1:
                 model = single_gaussians(frames, labels, len(states))
             else:
                 model = mixtures(frames, labels, len(states), components)
-            return lambda rows: model.scores(frames[rows])
+            return lambda rows, wanted: model.of(wanted).scores(frames[rows])
 
         labels = alternate(labels, rounds.monophones)
         model = mixtures(frames, labels, len(states), rounds.monophones[-1][0])
         untied = tree.untied(states)
         parents = torch.tensor([states.ids[key] for key in untied.ids])
         by_triphone = align_all(
-            lambda rows: model.scores(frames[rows])[:, parents], utterances, features.lengths, lexicon, untied
+            lambda rows, wanted: model.of(parents[wanted]).scores(frames[rows]),
+            utterances,
+            features.lengths,
+            lexicon,
+            untied,
         )
         progress.update()
         states = tree.cluster_states(frames, by_triphone, untied, leaves=leaves)
@@ -85,7 +90,7 @@ def equal_parts(utterances: Sequence[Utterance], lengths: Sequence[int], lexicon
 
 
 def align_all(
-    scores: Callable[[slice], Tensor],
+    scores: Scores,
     utterances: Sequence[Utterance],
     lengths: Sequence[int],
     lexicon: Lexicon,
@@ -93,15 +98,16 @@ def align_all(
 ) -> Tensor:
     """Labels (frames,) of all utterances by exact Viterbi.
 
-    scores: from a slice of all frames to their log-likelihoods (rows, states).  Errors: see `hmm.align`; and ValueError
-    where there are not as many frames.
+    scores: from a slice of all frames and the states of an utterance's graph, (n,), to log-likelihoods (rows, n): no
+    other states are scored.  Errors: see `hmm.align`; and ValueError where there are not as many frames.
     """
     rows, first = [], 0
     for utterance, length in zip(utterances, lengths, strict=True):
         graph = transcript_graph(utterance.words, lexicon, states, utterance.name)
-        found = scores(slice(first, first + length)).float().contiguous().numpy()
+        wanted, emissions = np.unique(graph.emissions, return_inverse=True)
+        found = scores(slice(first, first + length), torch.from_numpy(wanted)).float().contiguous().numpy()
         if len(found) != length:
             raise ValueError(f"{utterance.name} has {length} frames, but there are scores of {len(found)}.")
-        rows.append(hmm.align(found, graph, utterance.name))
+        rows.append(wanted[hmm.align(found, replace(graph, emissions=emissions), utterance.name)])
         first += length
     return torch.from_numpy(np.concatenate(rows))

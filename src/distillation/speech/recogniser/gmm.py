@@ -22,6 +22,10 @@ class Mixtures:
     means: Tensor
     variances: Tensor
 
+    def of(self, states: Tensor) -> "Mixtures":
+        """The mixtures of some states, (n,) indices, in that order."""
+        return Mixtures(self.log_weights[states], self.means[states], self.variances[states])
+
     def scores(self, frames: Tensor) -> Tensor:
         """Log-likelihoods (frames, states) of frames (frames, d)."""
         states, components, size = self.means.shape
