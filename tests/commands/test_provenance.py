@@ -96,7 +96,7 @@ def test_links_to_the_page_lead_somewhere() -> None:
 
 @pytest.mark.parametrize(
     ("claim", "findings"),
-    [pytest.param(claim, findings, id=claim.id) for findings in wings.findings() for claim in findings.claims],
+    [pytest.param(claim, findings, id=claim.id) for findings in wings.findings() for claim in findings.asked],
 )
 def test_claim_follows_from_the_records_of_its_questions_alone(
     claim: Claim, findings: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

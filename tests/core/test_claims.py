@@ -60,6 +60,12 @@ def test_claims_whose_questions_the_plan_does_not_ask_are_passed_over(findings: 
     fewer = Findings((tails, *rest, dataclasses.replace(first, text="asked")), RESULTS)
     assert [claim.text for claim in fewer.asked] == ["about heads", "about edge", "asked"]
     assert fewer.claim("tails").text == "asked"
+    later = dataclasses.replace(first, text="later")
+    assert [claim.text for claim in Findings((first, *rest, later), RESULTS).asked] == [
+        "later",
+        "about heads",
+        "about edge",
+    ]
     assert fewer.table()["id"].tolist() == ["heads", "edge", "tails"]
 
 

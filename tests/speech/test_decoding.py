@@ -36,17 +36,21 @@ weightings = st.builds(Weights, st.floats(0, 6), st.floats(-6, 6), st.floats(0, 
 
 @given(st.lists(st.lists(st.sampled_from(VOCABULARY), max_size=5), max_size=6))
 def test_bigram_of_each_history_sums_to_one_with_the_end(sentences: list[list[str]]) -> None:
-    words, end = bigram(sentences, VOCABULARY)
+    found = bigram(sentences, VOCABULARY)
+    words, end = found.table(), found.log_end
     assert words.shape == (4, 3)
     assert end.shape == (4,)
     np.testing.assert_allclose(np.exp(words).sum(1) + np.exp(end), 1, rtol=1e-12)
     assert np.isfinite(words).all()
     assert np.isfinite(end).all()
+    # What was seen is never less than its back-off, so that a search may take the better of both.
+    assert (words >= found.log_back_off[:, None] + found.log_words - 1e-12).all()
 
 
 def test_bigram_is_witten_bells_by_hand() -> None:
     # P follows the beginning twice and Q follows P once; P and Q end a sentence once each; R is never said.
-    words, end = bigram([["P", "Q"], ["P"]], VOCABULARY)
+    found = bigram([["P", "Q"], ["P"]], VOCABULARY)
+    words, end = found.table(), found.log_end
     lower = np.array([2 + 3 / 4, 1 + 3 / 4, 3 / 4, 2 + 3 / 4]) / 8  # 5 words, the ends among them, of 3 kinds
     expected = {
         "P": (np.array([0, 1, 0, 1]) + 2 * lower) / 4,
@@ -82,7 +86,8 @@ def by_hand(
 ) -> dict[Words, float]:
     """The score of every word sequence, each aligned on its own."""
     vocabulary = sorted(lexicon)
-    log_words, log_end = bigram(sentences, vocabulary)
+    model = bigram(sentences, vocabulary)
+    log_words, log_end = model.table(), model.log_end
     index = {word: number for number, word in enumerate(vocabulary)}
     found = {}
     for words in everything_said(lexicon, len(scores)):

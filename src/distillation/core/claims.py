@@ -54,9 +54,10 @@ class Findings:
 
     @property
     def asked(self) -> list[Claim]:
-        """The claims whose questions are all in the plan."""
+        """The claims whose questions are all in the plan; of several with one id the last."""
         questions = {"examples", *self.results.questions}
-        return [claim for claim in self.claims if questions.issuperset(claim.questions)]
+        found = {claim.id: claim for claim in self.claims if questions.issuperset(claim.questions)}
+        return list(found.values())
 
     def __getitem__(self, name: str) -> Finding:
         claim = self.claim(name)

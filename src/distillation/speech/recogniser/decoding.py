@@ -35,31 +35,58 @@ def grid(language_models: Sequence[float], insertions: Sequence[float], prior_sc
     return [Weights(lm, word, prior) for prior in prior_scales for lm in language_models for word in insertions]
 
 
-def bigram(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """A Witten-Bell smoothed bigram model with natural logarithms.
+@dataclass(frozen=True)
+class Bigram:
+    """A Witten-Bell smoothed bigram model, natural logarithms: of pairs that were seen, and a back-off for the others.
 
-    Returns log P(word | history), (words + 1, words), and log P(end | history), (words + 1,); the last history is the
-    beginning of the sentence.  A history's probabilities, the end included, sum to one; none is zero.  Raises
-    ValueError for a sentence in one text.
+    log P(word | history) is log_pairs of a seen pair, else log_back_off[history] + log_words[word], which is less.  The
+    last history is the beginning of the sentence.  histories, log_pairs: (pairs,), those of a word side by side;
+    offsets: (words + 1,) where each word's begin.  log_words: (words,); log_back_off, log_end: (words + 1,), of the
+    histories; log_end is log P(end | history).
+    """
+
+    log_words: np.ndarray
+    log_back_off: np.ndarray
+    offsets: np.ndarray
+    histories: np.ndarray
+    log_pairs: np.ndarray
+    log_end: np.ndarray
+
+    def table(self) -> np.ndarray:
+        """log P(word | history), (words + 1, words)."""
+        found = self.log_back_off[:, None] + self.log_words
+        found[self.histories, np.repeat(np.arange(len(self.log_words)), np.diff(self.offsets))] = self.log_pairs
+        return found
+
+
+def bigram(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> Bigram:
+    """The model of some sentences.  A history's probabilities, the end included, sum to one; none is zero.
+
+    Raises ValueError for a sentence in one text.
     """
     index = {word: number for number, word in enumerate(vocabulary)}
     size = len(vocabulary)  # the number of the end among words, and of the beginning among histories
-    pairs: Counter = Counter()
+    counted: Counter = Counter()
     for sentence in sentences:
         check_not_text(sentence, "words of a sentence")
         numbers = [size, *(index[word] for word in sentence), size]
-        pairs.update(pairwise(numbers))
-    counts = np.zeros((size + 1, size + 1))
-    for (history, word), number in pairs.items():
-        counts[history, word] = number
-    unigram = _witten_bell(counts.sum(0), np.full(size + 1, 1 / (size + 1)))
-    smoothed = np.log([_witten_bell(row, unigram) for row in counts])
-    return smoothed[:, :size], smoothed[:, size]
-
-
-def _witten_bell(counts: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    kinds = (counts > 0).sum()
-    return lower if kinds == 0 else (counts + kinds * lower) / (counts.sum() + kinds)
+        counted.update(pairwise(numbers))
+    pairs = np.array(sorted(counted, key=lambda pair: pair[::-1]), np.int64).reshape(-1, 2)
+    histories, words = pairs[:, 0], pairs[:, 1]
+    counts = np.array([counted[pair] for pair in map(tuple, pairs.tolist())], float)
+    kinds, total = np.bincount(histories, minlength=size + 1), np.bincount(histories, counts, size + 1)
+    as_word = np.bincount(words, counts, size + 1)
+    smoothing = (as_word > 0).sum()
+    unigram = (as_word + smoothing / (size + 1)) / (as_word.sum() + smoothing) if smoothing else np.ones(1) / (size + 1)
+    unigram = np.broadcast_to(unigram, size + 1)
+    # A history that was never seen says what all words say.
+    back_off = np.where(kinds > 0, kinds / np.maximum(total + kinds, 1), 1.0)
+    seen = (counts + kinds[histories] * unigram[words]) / (total + kinds)[histories]
+    ends = np.log(back_off * unigram[size])
+    ends[histories[words == size]] = np.log(seen[words == size])
+    inner = words < size
+    offsets = np.searchsorted(words[inner], np.arange(size + 1))
+    return Bigram(np.log(unigram[:size]), np.log(back_off), offsets, histories[inner], np.log(seen[inner]), ends)
 
 
 @dataclass(frozen=True)
@@ -68,7 +95,6 @@ class WordLoop:
 
     emissions: (nodes,) the states of the pronunciations' phones, each followed by those of its own silence.  offsets:
     (pronunciations + 1,) where each begins.  words: (pronunciations,) the word of each.  silence: its states.
-    log_words, log_end: of `bigram`.
     """
 
     vocabulary: tuple[str, ...]
@@ -76,8 +102,7 @@ class WordLoop:
     offsets: np.ndarray
     words: np.ndarray
     silence: np.ndarray
-    log_words: np.ndarray
-    log_end: np.ndarray
+    model: Bigram
 
 
 def word_loop(lexicon: Lexicon, states: States, sentences: Sequence[Sequence[str]]) -> WordLoop:
@@ -85,15 +110,13 @@ def word_loop(lexicon: Lexicon, states: States, sentences: Sequence[Sequence[str
     vocabulary = tuple(sorted(lexicon))
     chains = [(number, states.of(phones)) for number, word in enumerate(vocabulary) for phones in lexicon[word]]
     nodes = [(*chain, *states.silence) for _, chain in chains]
-    log_words, log_end = bigram(sentences, vocabulary)
     return WordLoop(
         vocabulary,
         np.concatenate(nodes),
         np.cumsum([0] + [len(node) for node in nodes]),
         np.array([number for number, _ in chains]),
         np.array(states.silence),
-        log_words.astype(np.float32),
-        log_end.astype(np.float32),
+        bigram(sentences, vocabulary),
     )
 
 
@@ -114,22 +137,23 @@ def decode(
             f"The priors are {log_priors.dtype} of shape {log_priors.shape}; pass floats for each of the "
             f"{log_posteriors.shape[1]} states of the posteriors."
         )
-    graph, kinds = _checked(loop, len(log_priors)), len(loop.vocabulary)
-    if (np.shape(loop.log_words), np.shape(loop.log_end)) != ((kinds + 1, kinds), (kinds + 1,)):
-        raise ValueError(f"The word loop's bigram model is not of its {kinds} words; make both with `word_loop`.")
+    graph, model = _checked(loop, len(log_priors)), loop.model
     if not np.isfinite(log_posteriors).all():
         raise DataError("The posteriors hold NaN or infinity; a training run has diverged. Lower its learning rate.")
+    if weights.language_model < 0:
+        raise ValueError(f"{weights}: a negative weight of the language model would let back-off beat what was seen.")
     scores = (log_posteriors - weights.prior_scale * log_priors).astype(np.float32)
-    enter = (weights.language_model * loop.log_words + weights.insertion).astype(np.float32)
-    leave = (weights.language_model * loop.log_end).astype(np.float32)
-    if not all(np.isfinite(each).all() for each in (scores, enter, leave)):
+    words, pairs = (weights.language_model * each + weights.insertion for each in (model.log_words, model.log_pairs))
+    back_off, leave = (weights.language_model * each for each in (model.log_back_off, model.log_end))
+    told = [each.astype(np.float32) for each in (words, back_off, pairs, leave)]
+    if not all(np.isfinite(each).all() for each in (scores, *told)):
         raise ValueError(f"The priors, the bigram model or {weights} hold NaN or infinity.")
-    found, score = _search(scores, *graph, enter, leave)
+    found, score = _search(scores, *graph, *told)
     return tuple(loop.vocabulary[number] for number in found), float(score)
 
 
 def _checked(loop: WordLoop, states: int) -> tuple[np.ndarray, ...]:
-    """The emissions, offsets, words and silence of a loop, as compiled code wants them."""
+    """The emissions, offsets, words and silence of a loop, and its model's pairs, as compiled code wants them."""
     emissions = indices(loop.emissions, states, "emissions of the word loop", "states")
     words = indices(loop.words, len(loop.vocabulary), "words of the word loop", "in the vocabulary")
     silence = indices(loop.silence, states, "silence of the word loop", "states")
@@ -137,18 +161,25 @@ def _checked(loop: WordLoop, states: int) -> tuple[np.ndarray, ...]:
         raise ValueError("The word loop has no states of silence.")
     # A chain has a state or more before those of its silence.
     offsets = checked_offsets(loop.offsets, len(words), len(emissions), 1 + len(silence), "offsets of the word loop")
-    return emissions, offsets, words, silence
+    model, kinds = loop.model, len(loop.vocabulary)
+    shapes = [np.shape(each) for each in (model.log_words, model.log_back_off, model.log_end, model.log_pairs)]
+    if shapes != [(kinds,), (kinds + 1,), (kinds + 1,), np.shape(model.histories)]:
+        raise ValueError(f"The word loop's bigram model is not of its {kinds} words; make both with `word_loop`.")
+    histories = indices(model.histories, kinds + 1, "histories of the bigram model", "histories")
+    pairs = checked_offsets(model.offsets, kinds, len(histories), 0, "offsets of the bigram model")
+    return emissions, offsets, words, silence, pairs, histories
 
 
 @compiled
-def _search(scores, emissions, offsets, words, silence, enter, leave):
+def _search(scores, emissions, offsets, words, silence, pairs, histories, unigram, back_off, pair, leave):
     """Token passing: each node holds its best score and the frame at which its word was entered.
 
-    enter: (histories, words); the last history is the beginning, whose silence is a chain of its own.  back[t, w] is
-    the history that word w, entered at frame t, came from, and entered[t, w] the frame at which that was entered.
+    Into a word leads the best of the histories that it was seen after, or that with the best back-off of all.  The last
+    history is the beginning, whose silence is a chain of its own.  back[t, w] is the history that word w, entered at
+    frame t, came from, and entered[t, w] the frame at which that was entered.
     """
     nothing = np.float32(-np.inf)
-    frames, nodes, kinds, quiet = len(scores), len(emissions), enter.shape[1], len(silence)
+    frames, nodes, kinds, quiet = len(scores), len(emissions), len(unigram), len(silence)
     score, before = np.full(nodes, nothing), np.full(nodes, nothing)
     token, token_before = np.zeros(nodes, np.int32), np.zeros(nodes, np.int32)
     opening = np.full(quiet, nothing)
@@ -157,19 +188,21 @@ def _search(scores, emissions, offsets, words, silence, enter, leave):
     back, entered = np.zeros((frames, kinds), np.int32), np.zeros((frames, kinds), np.int32)
     exits[kinds] = 0
     for frame in range(frames):
-        entry[:] = nothing
+        known, best = 0, nothing
         for history in range(kinds + 1):
-            if exits[history] > nothing:
-                for word in range(kinds):  # plain selects in the innermost loops, which the compiler vectorises
-                    value = exits[history] + enter[history, word]
-                    better = value > entry[word]
-                    entry[word] = value if better else entry[word]
-                    source[word] = history if better else source[word]
+            if exits[history] + back_off[history] > best:
+                known, best = history, exits[history] + back_off[history]
+        for word in range(kinds):
+            entry[word], source[word] = best + unigram[word], known
+            for number in range(pairs[word], pairs[word + 1]):
+                value = exits[histories[number]] + pair[number]
+                if value > entry[word]:
+                    entry[word], source[word] = value, histories[number]
         back[frame] = source
         entered[frame] = exit_token[source]
         score, before = before, score
         token, token_before = token_before, token
-        for node in range(1, nodes):
+        for node in range(1, nodes):  # plain selects, which the compiler vectorises
             moves = before[node - 1] > before[node]
             score[node] = before[node - 1] if moves else before[node]
             token[node] = token_before[node - 1] if moves else token_before[node]
