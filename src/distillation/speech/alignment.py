@@ -17,7 +17,7 @@ from distillation.core.objectives import class_labels
 from distillation.core.store import Configuration, Store, load_tensors, save_tensors
 from distillation.core.training import Diverged, Optimisation, device, logits_of, train
 from distillation.speech.recogniser.corpus import PARTS, Corpus, Part, corpus
-from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, cepstra
+from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, Windows, cepstra
 from distillation.speech.recogniser.flat_start import Lexicon, Rounds, Scores, align_all, flat_start
 from distillation.speech.recogniser.gmm import Mixtures, mixtures
 from distillation.speech.recogniser.hmm import States
@@ -193,7 +193,12 @@ def cross_entropy(labels: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
 
 def log_posteriors(net: nn.Module, part: Part) -> Tensor:
     """The net's log-probabilities of the states, (frames, states) float32."""
-    return logits_of(net, part.windows, precision="bf16").log_softmax(-1)
+    return log_posteriors_of(net, part.windows)
+
+
+def log_posteriors_of(net: nn.Module, windows: Windows) -> Tensor:
+    """Likewise, of the frames that the windows are of."""
+    return logits_of(net, windows, precision="bf16").log_softmax(-1)
 
 
 def _by(model: Mixtures, frames: Tensor) -> Scores:

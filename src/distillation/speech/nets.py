@@ -1,7 +1,7 @@
 """Sections 4 and 6: acoustic models on hard targets, their ensembles, and students of either."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import ClassVar
@@ -17,11 +17,13 @@ from distillation.core.models import mlp
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.speech import alignment
-from distillation.speech.alignment import Alignment, cross_entropy, log_posteriors
+from distillation.speech.alignment import Alignment, cross_entropy, log_posteriors, log_posteriors_of
 from distillation.speech.data import SAMPLE_RATE
 from distillation.speech.recogniser.corpus import Corpus, Part, corpus
-from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, Features, features_of, windows_of
-from distillation.speech.recogniser.scoring import Labels, frame_accuracy, score
+from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, Features, Windows, features_of, windows_of
+from distillation.speech.recogniser.scoring import Labels, frame_accuracy, is_right, score
+
+CHUNK = 2**16  # frames whose posteriors lie in memory together, where there are many
 
 
 @dataclass(frozen=True)
@@ -81,25 +83,19 @@ class Ensemble(Configuration):
 
         The log-probabilities of the training frames are written beside the record.
         """
+        _check_mean(self.mean)
         speech, labels = corpus(self.alignment.dataset), labels_of(self.alignment, store)
         models = [restore(member, store, len(labels.states)) for member in self.members]
-        each = {
-            name: torch.stack([log_posteriors(model, speech[name]) for model in models])
-            for name in ("development", "test")
-        }
-        metrics = score({name: average(found, self.mean) for name, found in each.items()}, speech, labels)
+        right = frames_right_in_a_ring(models, speech["test"], labels.of["test"], self.mean)
+        means = (growing_means(models, speech[name].windows, self.mean) for name in ("development", "test"))
         growth = []
-        for size in range(1, self.size + 1):
-            # Neighbours in a ring: every member is in as many of the ensembles, and size - 1 leaves each out once.
+        for size, log_means in enumerate(zip(*means, strict=True), 1):
+            metrics = score(dict(zip(("development", "test"), log_means, strict=True)), speech, labels)
             for first in range(self.size if size < self.size else 1):
-                chosen = [(first + offset) % self.size for offset in range(size)]
-                log_mean = {name: average(found[chosen], self.mean) for name, found in each.items()}
-                row = {"members": size, "first": first}
-                if first == 0:
-                    row["wer"] = score(log_mean, speech, labels)["wer"]
-                growth.append(row | {"frame_accuracy": frame_accuracy(log_mean["test"], labels.of["test"])})
+                row = {"members": size, "first": first} | ({"wer": metrics["wer"]} if first == 0 else {})
+                growth.append(row | {"frame_accuracy": 100 * (right[size, first] / len(labels.of["test"]))})
         metrics["growth"] = growth
-        log_mean = _averaged(models, speech["train"], self.mean)
+        log_mean = averaged(models, speech["train"], self.mean)
         metrics["train_frame_accuracy"] = frame_accuracy(log_mean, labels.of["train"])
         store.write_tensors(self, {"log_probabilities": log_mean})
         return {"metrics": metrics, "history": []}
@@ -132,7 +128,7 @@ class Transfer(Configuration):
         labels = labels_of(self.alignment, store)
         part = at_speeds(self.alignment.dataset, self.speeds)
         models = [restore(member, store, len(labels.states)) for member in self.ensemble.members]
-        store.write_tensors(self, {"log_probabilities": _averaged(models, part, self.ensemble.mean)})
+        store.write_tensors(self, {"log_probabilities": averaged(models, part, self.ensemble.mean)})
         return {"metrics": {"train_frames": len(part.windows)}, "history": []}
 
 
@@ -201,7 +197,7 @@ def train_and_score(config: AcousticModel | Student, store: Store) -> dict:
         after_epoch=watch if config.evaluate_every else None,
     )
     metrics = evaluate(model, speech, labels) | {
-        "train_frame_accuracy": frame_accuracy(log_posteriors(model, part), targets),
+        "train_frame_accuracy": train_frame_accuracy(model, part, targets),
         "train_frames": len(inputs),
         "steps": config.optimisation.epochs * (len(inputs) // min(config.optimisation.batch_size, len(inputs))),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -211,19 +207,59 @@ def train_and_score(config: AcousticModel | Student, store: Store) -> dict:
         model.load_state_dict(watch.best)
         metrics["early_stopped"] = evaluate(model, speech, labels) | {
             "epoch": watch.best_epoch,
-            "train_frame_accuracy": frame_accuracy(log_posteriors(model, part), targets),
+            "train_frame_accuracy": train_frame_accuracy(model, part, targets),
         }
     return {"metrics": metrics, "history": history}
 
 
-def _averaged(models: list[nn.Module], part: Part, mean: str) -> Tensor:
-    """As `average`, for the many frames of a training part: one model after the other, in half precision."""
+def train_frame_accuracy(model: nn.Module, part: Part, labels: Tensor) -> float:
+    """As `frame_accuracy`, of many frames: some at a time."""
+    right = [
+        is_right(log_posteriors_of(model, part.windows[rows]), labels[rows]).sum() for rows in _chunks(len(labels))
+    ]
+    return 100 * (torch.stack(right).sum() / len(labels)).item()
+
+
+def averaged(models: list[nn.Module], part: Part, mean: str) -> Tensor:
+    """The logarithm of the models' mean distribution of many frames, (frames, states) in half precision.
+
+    So many at a time that memory does not grow with the number of models.
+    """
     _check_mean(mean)
+    parts = [list(growing_means(models, part.windows[rows], mean))[-1].half() for rows in _chunks(len(part.windows))]
+    return torch.cat(parts)
+
+
+def growing_means(models: list[nn.Module], windows: Windows, mean: str) -> Iterator[Tensor]:
+    """The logarithm of the mean distribution, (frames, states), of the first model, of the first two, and so on."""
     total = torch.zeros(())
-    for model in models:
-        found = log_posteriors(model, part)
-        total = total + (found.exp() if mean == "arithmetic" else found) / len(models)
-    return (total.clamp(min=1e-12).log() if mean == "arithmetic" else total.log_softmax(-1)).half()
+    for number, model in enumerate(models, 1):
+        found = log_posteriors_of(model, windows)
+        total = total + (found.exp() if mean == "arithmetic" else found)
+        probabilities = total / number if mean == "arithmetic" else (total / number).softmax(-1)
+        yield probabilities.clamp(min=1e-12).log()
+
+
+def frames_right_in_a_ring(
+    models: list[nn.Module], part: Part, labels: Tensor, mean: str
+) -> dict[tuple[int, int], int]:
+    """Frames that ensembles of neighbours in a ring of the models get right, by their number and the first.
+
+    Every member is in as many of the ensembles, and those of all but one leave each out once.
+    """
+    number = len(models)
+    right = {(size, first): 0 for size in range(1, number + 1) for first in range(number if size < number else 1)}
+    for rows in _chunks(len(part.windows)):
+        each = torch.stack([log_posteriors_of(model, part.windows[rows]) for model in models])
+        for size, first in right:
+            chosen = [(first + offset) % number for offset in range(size)]
+            answers = average(each[chosen], mean).argmax(-1)
+            right[size, first] += int((answers == labels[rows]).sum())
+    return right
+
+
+def _chunks(frames: int) -> tuple[Tensor, ...]:
+    return torch.arange(frames).split(CHUNK)
 
 
 @lru_cache(maxsize=1)

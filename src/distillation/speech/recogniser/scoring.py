@@ -54,7 +54,7 @@ def score(log_probabilities: dict[str, Tensor], speech: Corpus, labels: Labels) 
     seconds = time.monotonic() - started
     correct = is_right(log_probabilities["test"], labels.of["test"])
     return {
-        "frame_accuracy": 100 * correct.float().mean().item(),
+        "frame_accuracy": 100 * correct.double().mean().item(),
         "development_frame_accuracy": frame_accuracy(log_probabilities["development"], labels.of["development"]),
         "wer": decoding.word_error_rate(errors),
         "development_wer": rates[chosen],
@@ -83,7 +83,7 @@ def word_loop_of(speech: Corpus, labels: Labels) -> WordLoop:
 
 def frame_accuracy(log_probabilities: Tensor, labels: Tensor) -> float:
     """Frames whose most probable state is the alignment's, in percent."""
-    return 100 * is_right(log_probabilities, labels).float().mean().item()
+    return 100 * is_right(log_probabilities, labels).double().mean().item()
 
 
 def is_right(log_probabilities: Tensor, labels: Tensor) -> Tensor:
