@@ -92,7 +92,7 @@ def test_executed_notebooks_hold_nothing_of_this_machine_or_call(executed: Execu
             assert str(folder) + "/" not in text, (path, folder)
         assert "/ipykernel_" not in text
         for cell in notebook.cells:
-            assert set(cell.metadata) <= {"tags"}, cell.metadata
+            assert set(cell.metadata) <= {"tags", "jupyter"}, cell.metadata
 
 
 def test_what_an_earlier_call_left_is_gone(executed: Executed, tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ VERDICTS = {
     "uninformative": (COLOURS[7], "v"),
     "context": (COLOURS[0], "^"),
 }
+MOST_TELLING = (
+    "mnist.teacher",
+    "mnist.plain",
+    "mnist.distilled",
+    "mnist.no3.corrected_threes",
+    "soft.less_data",
+    "speech.gain_kept",
+    "reg.soft3.recovered",
+    "specialists.relative_gain",
+)
 KINDS = {
     "identity": "identities of the loss",
     "figure": "figures on the paper's own data",
@@ -64,6 +74,11 @@ def headline(folder: Path = PUBLISHED) -> pd.DataFrame:
         [{"id": claim.id, "claim": claim.text, "unit": claim.unit, "kind": claim.kind} for claim in wings.claims()]
     )
     return rows.merge(claims, on="id", how="left", validate="one_to_one")
+
+
+def most_telling(rows: pd.DataFrame) -> pd.DataFrame:
+    """The few rows of the README's first screen, in the order of `MOST_TELLING`."""
+    return rows.set_index("id", drop=False).loc[list(MOST_TELLING)].reset_index(drop=True)
 
 
 def verdicts_by_kind(rows: pd.DataFrame) -> pd.DataFrame:
@@ -106,7 +121,7 @@ def notebook_times(folder: Path = PUBLISHED) -> pd.DataFrame:
 
 
 def readme_table(rows: pd.DataFrame) -> str:
-    """The README's results table as Markdown, from `headline`."""
+    """A table of results as Markdown, from rows of `headline`, as the README and the site have it."""
     shown = pd.DataFrame(
         {
             "claim": rows["claim"],

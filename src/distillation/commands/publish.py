@@ -67,9 +67,15 @@ def index() -> pd.DataFrame:
 def readme(text: str) -> str:
     """The README's text with its tables of results and of needs replaced by current ones."""
     _, speech, _ = wings.results()
-    note = speech_claims.recipe_note(speech)
+    rows = overview.headline()
+    kinds = overview.verdicts_by_kind(rows).to_dict("records")
+    told = "; ".join(
+        f"{row['claims']} {row['kind']}" + f" ({row['verdicts']})" * bool(row["verdicts"]) for row in kinds
+    )
+    more = f"All {len(rows)} claims are in [notebook 07](notebooks/07_scorecard.ipynb): {told}."
+    note = f"{more} {speech_claims.recipe_note(speech)}"
     tables = {
-        "results": f"{overview.readme_table(overview.headline())}\n\n{textwrap.fill(note, 120)}",
+        "results": f"{overview.readme_table(overview.most_telling(rows))}\n\n{textwrap.fill(note, 120)}",
         "needs": overview.needs().to_markdown(index=False, disable_numparse=True),
     }
     for name, table in tables.items():

@@ -99,15 +99,17 @@ def not_records(folder: str, names: list[str]) -> set[str]:
 def page(notebook: Any, name: str) -> Any:
     """Make a notebook (e.g. "02_mnist") fit to be a page, in place; return it.
 
-    Its title gets its number, its code is folded away, its figures become those that figures.show saved, with their
-    captions as alternative text, and widgets, which need a kernel, go.  Raises SiteError for a figure without caption.
+    Its title gets its number, its code is folded away but for the method's, its figures become those that figures.show
+    saved, with their captions as alternative text, and widgets, which need a kernel, go.  Raises SiteError for a figure
+    without caption.
     """
     notebook.metadata.pop("widgets", None)
     first = notebook.cells[0]
     first.source = re.sub(r"^# ", f"# {name[:2]} · ", first.source)
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
-            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+            tags = cell.metadata.get("tags", [])
+            cell.metadata["tags"] = tags if "method" in tags else [*tags, "hide-input"]
             cell.outputs = shown(cell.outputs, f"Cell {number} of {name}.ipynb")
     return notebook
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from distillation.core.models import clip_incoming_norms
+from distillation.core.objectives import widened
 from distillation.core.store import load_tensors, save_tensors
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -43,7 +44,8 @@ class Optimisation:
 
     jitter: each training image is shifted by up to so many pixels in either direction, anew in each epoch.
     max_norm: bound on the norm of each hidden unit's incoming weights, or None.
-    precision: "bf16" (matrix products in bfloat16 where the processor has units for it) or "float32".
+    precision: "bf16" (matrix products in bfloat16 where the processor has units for it), "float32" or "float64" (of a
+    model in float64, which shows the same on every processor).
     """
 
     epochs: int
@@ -67,9 +69,11 @@ def device() -> torch.device:
 
 
 def compute_dtype(precision: str) -> torch.dtype:
-    """The dtype of the matrix products: bfloat16 if asked for and the device has units for it, else float32."""
-    if precision not in ("bf16", "float32"):
-        raise ValueError(f"Unknown precision {precision!r}: use 'bf16' or 'float32'.")
+    """The dtype of the matrix products: as asked for, but float32 for bfloat16 where the device has no units for it."""
+    if precision not in ("bf16", "float32", "float64"):
+        raise ValueError(f"Unknown precision {precision!r}: use 'bf16', 'float32' or 'float64'.")
+    if precision == "float64":
+        return torch.float64
     has_units = {"cuda": torch.cuda.is_bf16_supported, "cpu": torch.cpu._is_amx_tile_supported}.get(device().type)
     return torch.bfloat16 if precision == "bf16" and has_units and has_units() else torch.float32
 
@@ -119,8 +123,8 @@ def train(
     """Train the model in place; return one row per epoch: {"loss": mean over the steps, ...}.
 
     inputs: all cases, (cases, ...), held in memory, or what gathers batches of them; loss: from (logits (batch,
-    classes) in float32, case indices (batch,)) to a scalar.  Random numbers come from torch's generator, which the
-    caller seeds.  order draws the case indices of an epoch, every time as many; by default all cases, shuffled.
+    classes) in float32 or float64, case indices (batch,)) to a scalar.  Random numbers come from torch's generator,
+    which the caller seeds.  order draws the cases of an epoch, every time as many; by default all of them, shuffled.
     after_epoch may add columns to a row; on CUDA `captured` says whether the step was one graph.  With a checkpoint
     path the run continues from the last epoch saved there on this kind of device, to the same weights as an undisturbed
     run.  Raises Diverged when the loss is not finite.
@@ -145,9 +149,9 @@ def train(
     def step() -> None:
         index = batches.index_select(0, done % steps)[0]
         rate, momentum = schedules.index_select(0, done)[0]
-        with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device().type, dtype, enabled=dtype == torch.bfloat16):
             logits = model(batch(index))
-        value = loss(logits.float(), index)
+        value = loss(widened(logits), index)
         model.zero_grad(set_to_none=True)
         value.backward()
         _update(parameters, momenta, rate, momentum, weight_decay)
@@ -233,15 +237,15 @@ def _captured(step: Callable[[], None], state: list[Tensor]) -> Callable[[], Non
 
 @torch.no_grad()
 def logits_of(model: nn.Module, inputs: Tensor | Gatherable, *, precision: str = "float32") -> Tensor:
-    """The logits (cases, classes), float32 on the CPU, of a model in eval mode, so without dropout."""
+    """The logits (cases, classes), on the CPU, of a model in eval mode, so without dropout: float32, or float64."""
     training = model.training
     model.to(device()).eval()
     dtype = compute_dtype(precision)
-    batch = batches_of(inputs, 0, torch.float32)
+    batch = batches_of(inputs, 0, torch.float64 if dtype == torch.float64 else torch.float32)
     rows = []
     for index in torch.arange(len(inputs), device=device()).split(4096):
-        with torch.autocast(device().type, dtype, enabled=dtype != torch.float32):
-            rows.append(model(batch(index)).float().cpu())
+        with torch.autocast(device().type, dtype, enabled=dtype == torch.bfloat16):
+            rows.append(widened(model(batch(index))).cpu())
     model.train(training)
     return torch.cat(rows)
 
