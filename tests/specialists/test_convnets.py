@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from distillation.core import training
 from distillation.core.models import mlp
 from distillation.core.training import Optimisation, logits_of, train
-from distillation.specialists.convnets import MergedDustbin, MixtureOfExperts, Residual, residual_net
+from distillation.specialists.convnets import MergedDustbin, MixtureOfExperts, Residual, residual_net, strided_net
 from distillation.specialists.generalists import Batches
 
 PLAIN = Optimisation(epochs=3, batch_size=8, learning_rate=0.1, precision="float32")
@@ -96,6 +96,17 @@ def test_memory_format_does_not_change_the_logits() -> None:
     assert contiguous[0].weight.is_contiguous()
     x = torch.randn(6, 3, 32, 32)
     torch.testing.assert_close(model(x.contiguous(memory_format=torch.channels_last)), contiguous(x))
+
+
+@pytest.mark.parametrize(("channels", "widths", "classes"), [(1, (8, 16, 32, 24), 7), (3, (8, 8, 12), 5)])
+def test_strided_net_has_the_stated_sizes(channels: int, widths: tuple[int, ...], classes: int) -> None:
+    model = strided_net(channels, widths, classes)
+    convolutions = [module for module in model if isinstance(module, nn.Conv2d)]
+    assert [(each.in_channels, each.out_channels, each.stride) for each in convolutions] == [
+        (before, width, (2, 2)) for before, width in zip((channels, *widths), widths[:-1], strict=False)
+    ]
+    assert [module.out_features for module in model if isinstance(module, nn.Linear)] == [widths[-1], classes]
+    assert model(torch.randn(2, channels, 32, 32)).shape == (2, classes)
 
 
 def test_logits_do_not_depend_on_the_batch() -> None:

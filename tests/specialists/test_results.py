@@ -10,11 +10,12 @@ import pytest
 
 from distillation.core.statistics import Estimate, estimate
 from distillation.core.store import StoreError
-from distillation.specialists import paper
+from distillation.specialists import paper, plan
 from distillation.specialists.results import (
     SpecialistResults,
     against_mixture,
     changed,
+    chosen_rung,
     gain_kept,
     over_fitting,
     paper_slope,
@@ -256,3 +257,44 @@ def test_a_change_of_nothing_or_of_everything_has_no_width() -> None:
     assert interval(changed(3, 8, 50)) == pytest.approx(
         [-x for x in (changed(8, 3, 50).mean, changed(8, 3, 50).high, changed(8, 3, 50).low)]
     )
+
+
+# The ladder of generalists
+
+
+def rungs(*rows: tuple[int, int, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["parameters", "epochs", "fit_accuracy", "held_out_accuracy"])
+
+
+SMALL = [(10, 2, 41.0, 40.0), (10, 4, 45.0, 44.0), (10, 8, 46.0, 44.9), (10, 16, 47.0, 45.2)]  # saturated after 4
+LARGE = [
+    (90, 2, 51.0, 50.0),
+    (90, 4, 58.0, 55.0),
+    (90, 8, 64.0, 55.5),
+    (90, 16, 70.0, 55.6),
+]  # likewise
+HUGE = [(900, 2, 70.0, 60.0), (900, 4, 80.0, 60.5)]  # exhausts its data
+
+
+@pytest.mark.parametrize(
+    ("rows", "chosen"),
+    [
+        ([*SMALL, *LARGE, *HUGE], (90, 4)),
+        ([*HUGE, *LARGE[::-1], *SMALL], (90, 4)),
+        ([*SMALL, *HUGE], (10, 4)),
+        (HUGE, None),
+        (SMALL[:2], None),  # whether it is saturated is not known
+    ],
+)
+def test_the_generalist_is_the_largest_that_its_data_do_not_limit(rows: list, chosen: tuple | None) -> None:
+    found = chosen_rung(rungs(*rows))
+    assert (None if found is None else (found["parameters"], found["epochs"])) == chosen
+
+
+def test_every_rung_has_one_of_twice_its_length_but_the_last() -> None:
+    ladder = plan.ladder(plan.NEXT)
+    lengths = {net.widths: [] for net in ladder}
+    for net in ladder:
+        lengths[net.widths].append(net.optimisation.epochs)
+    assert all(epochs == [2, 4, 8, 16, 32] for epochs in lengths.values())
+    assert len(lengths) == 5

@@ -34,6 +34,21 @@ def residual_net(channels: int, widths: tuple[int, ...], classes: int) -> nn.Seq
     return model.to(memory_format=torch.channels_last)
 
 
+def strided_net(channels: int, widths: tuple[int, ...], classes: int) -> nn.Sequential:
+    """A small plain convnet, (batch, channels, 32, 32) -> logits (batch, classes), for pictures of characters.
+
+    A 4x4 convolution of stride 2 of each width but the last, which is that of a dense layer over the whole map: nearly
+    all work is in products that matrix units take.
+    """
+    layers: list[nn.Module] = []
+    for before, width in pairwise((channels, *widths[:-1])):
+        layers += [nn.Conv2d(before, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    side = 32 // 2 ** (len(widths) - 1)
+    dense = nn.Linear(widths[-2] * side**2, widths[-1])
+    model = nn.Sequential(*layers, nn.Flatten(), dense, nn.ReLU(inplace=True), nn.Linear(widths[-1], classes))
+    return model.to(memory_format=torch.channels_last)
+
+
 def _convolution(channels_in: int, channels: int, size: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
     padding = (size - 1) // 2
     return nn.Conv2d(channels_in, channels, size, stride, padding, bias=False), nn.BatchNorm2d(channels)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from distillation.core.objectives import check_finite, class_labels
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
-from distillation.specialists.convnets import residual_net
+from distillation.specialists.convnets import residual_net, strided_net
 from distillation.specialists.data import Pictures, check_pictures, cifar100, fonts, glyphs
 
 HELD_OUT = 10  # one training picture in so many is held out for every choice
@@ -34,7 +34,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Generalist(Configuration):
-    """A residual net trained on the hard labels of all classes.
+    """A convnet trained on the hard labels of all classes: `convnets.strided_net` on font styles, else `residual_net`.
 
     optimisation.jitter: pixels by which pictures are shifted; mirror: half of them are mirrored, too.
     """
@@ -202,8 +202,9 @@ def first_classes(pictures: Pictures, number: int) -> Pictures:
 
 
 def build(config: Generalist, split: Split) -> nn.Sequential:
-    """The untrained net of a configuration."""
-    return residual_net(split.pictures.train_images.shape[1], config.widths, split.classes)
+    """The untrained net of a configuration: residual, but for characters, which need no such depth."""
+    net = strided_net if config.data.name.startswith("fonts") else residual_net
+    return net(split.pictures.train_images.shape[1], config.widths, split.classes)
 
 
 def restore(config: Generalist, store: Store) -> nn.Sequential:

@@ -104,6 +104,22 @@ PAPER = Profile(
     inference=(InferenceTime(), InferenceTime(images=52_700, classes=1_463, specialists=61, size=30)),
 )
 
+# The plan in the making, on 1,463 styles of type; as in the other wings, its records lie under results/next.
+LADDER_WIDTHS = tuple(tuple(size * width for width in (1, 2, 4, 8)) for size in (8, 16, 24, 32, 48))
+LADDER_EPOCHS = (2, 4, 8, 16, 32)
+SATURATED, EXHAUSTED = 1.0, 5.0  # points of accuracy: what doubling adds, and training above held-out pictures
+
+NEXT = dataclasses.replace(
+    PAPER,
+    name="next",
+    generalist=Generalist(
+        data=Data("fonts", 1_463, 422_082, 52_578),
+        widths=LADDER_WIDTHS[1],
+        optimisation=_training(4, 0.1, jitter=0),
+        mirror=False,
+    ),
+)
+
 _QUICK_GENERALIST = Generalist(
     data=Data(classes=25, cases=9_000, test=2_500), widths=(24, 48, 96), optimisation=_training(5, 0.1)
 )
@@ -165,7 +181,7 @@ def profile(name: str) -> Profile:
 
     Raises ValueError for an unknown name.
     """
-    chosen = profile_named(name, (SMOKE, QUICK, PAPER))
+    chosen = profile_named(name, (SMOKE, QUICK, PAPER, NEXT))
     if name == "quick" and cifar100.find() != "cifar-100":
         data = replace(chosen.generalist.data, name="glyphs")
         stand_in = replace(chosen.generalist, data=data, mirror=False)
@@ -203,7 +219,18 @@ def combination(profile: Profile, of: Generalist, *, times: int = 1, **changes) 
 
 def plan(profile: Profile) -> Plan:
     """The runs of notebooks 04 and 06, by question."""
+    if profile.name == NEXT.name:
+        return {"04": {"ladder": ladder(profile)}, "06": {}}
     return {"04": section5(profile), "06": open_questions(profile)}
+
+
+def ladder(profile: Profile) -> list[Generalist]:
+    """Generalists of growing size and length, from which `results.chosen_rung` takes one before any specialist is."""
+    return [
+        trained_for(replace(generalist(profile), widths=widths), epochs)
+        for widths in LADDER_WIDTHS
+        for epochs in LADDER_EPOCHS
+    ]
 
 
 def section5(profile: Profile) -> Questions:

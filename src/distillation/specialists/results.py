@@ -30,6 +30,16 @@ class SpecialistResults(Results):
             rows.append({"seed": config.first.seed, "seconds": record["seconds"]} | record["metrics"])
         return pd.DataFrame(rows)
 
+    def ladder(self) -> pd.DataFrame:
+        """The rungs of `plan.ladder`: widths, epochs, fit_accuracy, held_out_accuracy and parameters, a row each."""
+        columns = ("fit_accuracy", "held_out_accuracy", "parameters")
+        rows = []
+        for config in self.configs("ladder"):
+            metrics = self.store.metrics(config)
+            of = {"widths": config.widths, "epochs": config.optimisation.epochs}
+            rows.append(of | {name: metrics[name] for name in columns})
+        return pd.DataFrame(rows)
+
     def table3(self, name: str = "specialists", part: str = "test") -> pd.DataFrame:
         """One row per combination, n and way to combine: accuracies before and after, gain and relative gain.
 
@@ -241,6 +251,25 @@ class SpecialistResults(Results):
                 row |= {"accuracy": metrics["accuracy"], "held_out": metrics.get("held_out_accuracy", float("nan"))}
                 rows.append(row | {"generalist": alone, "combined": combined})
         return pd.DataFrame(rows)
+
+
+def chosen_rung(rungs: pd.DataFrame) -> pd.Series | None:
+    """The generalist of a `ladder`: limited by its size and not by its data.  No test picture is looked at.
+
+    Of each size, the first number of epochs after which twice as many add less than plan.SATURATED points on held-out
+    pictures; of these, the largest whose training accuracy is less than plan.EXHAUSTED points above.  None if there is
+    none.
+    """
+    fit = []
+    for _, of_size in rungs.sort_values("epochs").groupby("parameters"):
+        held_out = of_size.set_index("epochs")["held_out_accuracy"]
+        for _, rung in of_size.iterrows():
+            twice = held_out.get(2 * rung["epochs"])
+            if twice is not None and twice - rung["held_out_accuracy"] < plan.SATURATED:
+                fit.append(rung)
+                break
+    fit = [rung for rung in fit if rung["fit_accuracy"] - rung["held_out_accuracy"] < plan.EXHAUSTED]
+    return fit[-1] if fit else None
 
 
 def results(profile: str, notebook: str | None = None, train: bool = False) -> SpecialistResults:
