@@ -112,6 +112,16 @@ def test_plans_are_those_of_the_notebooks_in_their_order(profile: str) -> None:
     assert all(config in plan[notebook][question] for notebook, question, config in planned)
 
 
+def test_every_claim_asks_questions_of_the_plan_or_of_that_in_the_making() -> None:
+    asked = [
+        {question for notebook in wings.plan(profile).values() for question in notebook}
+        for profile in ("paper", "next")
+    ]
+    for findings in wings.findings():
+        for claim in findings.claims:
+            assert any({*questions, "examples"}.issuperset(claim.questions) for questions in asked), claim.questions
+
+
 def test_claims_are_those_of_the_findings_and_of_the_notebooks_plans() -> None:
     found = wings.findings()
     assert [claim for findings in found for claim in findings.asked] == wings.claims()

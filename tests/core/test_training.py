@@ -324,6 +324,44 @@ def test_capture_leaves_what_the_trial_steps_changed_as_it_was(
     assert ("A step is not captured" in capsys.readouterr().out) == (refused is not None)
 
 
+@pytest.mark.parametrize(("batch_size", "stop"), [(16, 2), (80, 2), (80, 5)])
+def test_runs_of_captured_steps_equal_others_and_go_on_where_they_stopped(
+    batch_size: int,
+    stop: int,
+    pretended_gpu: SimpleNamespace,
+    on_cpu: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = dataclasses.replace(JITTERED, batch_size=batch_size)
+    plain = net(0, 0.5)
+    expected = train(plain, INPUTS, loss, settings)
+
+    def captured(step: Callable[[], None], state: list[Tensor]) -> Callable[[], None]:
+        Pretended.step = staticmethod(step)
+        return capture(step, state)
+
+    capture = training._captured
+    monkeypatch.setattr(training, "_captured", captured)
+    monkeypatch.setattr(training, "GRAPHS", ("cpu",))
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    checkpoint = tmp_path / "checkpoint"
+
+    def interrupt(model: nn.Module, epochs: list[int] = []) -> dict:  # noqa: B006
+        epochs.append(1)
+        if len(epochs) == stop:
+            raise Interruption
+        return {}
+
+    with pytest.raises(Interruption):
+        train(net(0, 0.5), INPUTS, loss, settings, checkpoint=checkpoint, after_epoch=interrupt)
+    resumed = net(99, 0.5)
+    history = train(resumed, INPUTS, loss, settings, checkpoint=checkpoint)
+    assert [row["loss"] for row in history] == [row["loss"] for row in expected]
+    assert all(row["captured"] for row in history)
+    assert same(list(resumed.parameters()), list(plain.parameters()))
+
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU here.")
 
 

@@ -20,6 +20,7 @@ from distillation.core.store import load_tensors, save_tensors
 Loss = Callable[[Tensor, Tensor], Tensor]
 CHECKPOINT_SECONDS = 30
 FUSED = ("cpu",)  # kinds of device whose kernel takes a step of the optimiser in one pass
+GRAPHS = ("cuda",)  # kinds of device on which a step is captured as a graph
 # The same results for a seed on one GPU.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 torch.backends.cudnn.deterministic = True
@@ -140,7 +141,7 @@ def train(
     history = _restore(model, momenta, checkpoint)
     # What a step reads and changes lies on the device, so that it waits for nothing there.
     total_steps, precision = settings.epochs * steps, torch.float64 if device().type in FUSED else torch.float32
-    rows = [schedule(step / total_steps, settings) for step in range(total_steps)]
+    rows = [schedule(step / total_steps, settings) for step in range(total_steps)] + 2 * [(0.0, 0.0)]  # of trial steps
     schedules = torch.tensor(rows, dtype=precision, device=device())
     batches = torch.zeros((steps, batch_size), dtype=torch.long, device=device())
     done = torch.full((1,), len(history) * steps, device=device())
@@ -161,7 +162,7 @@ def train(
         done.add_(1)
 
     state = [*model.state_dict().values(), *momenta, total, done]
-    repeat = _captured(step, state) if device().type == "cuda" else step
+    repeat = _captured(step, state) if device().type in GRAPHS else step
     saved_at = time.monotonic()
     for epoch in range(len(history), settings.epochs):
         model.train()
@@ -176,7 +177,7 @@ def train(
             when = f"in epoch {epoch + 1} of {settings.epochs} at a peak learning rate of {settings.learning_rate:g}"
             raise Diverged(f"The loss became {total.item()} {when}; lower the learning rate.")
         row = {"loss": total.item() / steps}
-        if device().type == "cuda":
+        if device().type in GRAPHS:
             row["captured"] = repeat is not step
         if after_epoch is not None:
             row |= after_epoch(model)
