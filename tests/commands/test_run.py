@@ -254,7 +254,7 @@ def is_running(process: int) -> bool:
         (["medium"], "Unknown profile 'medium': choose one of smoke, quick, paper."),
         (["smoke", "09"], "There is no notebook '09': choose from 01, 02."),
         (["smoke", "two"], "There is no notebook 'two': choose from 01, 02."),
-        (["train", "medium"], "Unknown profile 'medium': choose one of smoke, quick, paper."),
+        (["train", "medium"], "Unknown profile 'medium': choose one of smoke, quick, paper, next."),
         (["train", "smoke", "00"], f"No runs belong to 00: choose from {NUMBERS}."),
         (["train", "smoke", "9", "two"], f"No runs belong to 09, two: choose from {NUMBERS}."),
         (["train", "smoke", "--fresh"], "train deletes nothing: --fresh goes with notebooks."),

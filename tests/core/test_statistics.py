@@ -10,11 +10,13 @@ from distillation.core.statistics import (
     Estimate,
     above,
     agreement,
+    answered,
     below,
     best_of,
     difference,
     estimate,
     indistinguishable_from_best,
+    presuming,
     ratio,
     similar,
 )
@@ -156,13 +158,30 @@ def test_agreement_with_an_absolute_figure() -> None:
     assert judged(110, 109, 111, 100) == "reproduced"
     assert judged(130, 90, 170, 100) == "reproduced"
     assert judged(140, 135, 145, 100) == "partly"
-    assert judged(60, 55, 65, 100) == "partly"
+    assert judged(60, 55, 65, 100) == "better"
+    assert agreement(Estimate(60, 55, 65, ()), 100, better=1) == "partly"
+    assert agreement(Estimate(140, 135, 145, ()), 100, better=1) == "better"
+    assert agreement(Estimate(60, 55, 65, ()), 100, (0, 70)) == "reproduced"  # what the target allows
     assert judged(200, 190, 210, 100) == "not reproduced"
     assert judged(-110, -111, -109, -100) == "reproduced"
     assert judged(110, math.nan, math.nan, 100) == "reproduced"
     assert judged(200, math.nan, math.nan, 100) == "not reproduced"
     assert agreement(Estimate(98.0, 97.0, 99.0, ()), 98.6, (97.5, 100)) == "reproduced"
-    assert agreement(Estimate(97.0, 96.0, 98.7, ()), 98.6, (97.5, 100)) == "partly"
+    assert agreement(Estimate(97.0, 96.0, 98.7, ()), 98.6, (97.5, 100), better=1) == "partly"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(51, 60, "yes"), (1, 60, "partly"), (-9, 60, "unclear"), (-9, -1, "no"), (math.nan, math.nan, "unclear")],
+)
+def test_answer_to_an_open_question(low: float, high: float, expected: str) -> None:
+    assert answered(Estimate((low + high) / 2, low, high, ()), yes=50) == expected
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 5), (-5, -1), (math.nan, math.nan)])
+def test_an_effect_without_the_gain_that_it_presumes_is_uninformative(low: float, high: float) -> None:
+    assert presuming(Estimate(2, low, high, ()), "reproduced") == "uninformative"
+    assert presuming(Estimate(2, 1, 3, ()), "partly") == "partly"
 
 
 @pytest.mark.parametrize(

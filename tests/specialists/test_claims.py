@@ -64,7 +64,7 @@ def test_verdict_on_the_relative_gain(
     assert findings["specialists.more_is_better"].verdict == steeper
 
 
-@pytest.mark.parametrize(("kept", "verdict"), [(4.0, "reproduced"), (1.0, "partly"), (-0.5, "not reproduced")])
+@pytest.mark.parametrize(("kept", "verdict"), [(4.0, "yes"), (1.0, "partly"), (-0.5, "no")])
 def test_verdict_on_the_gain_kept(
     kept: float, verdict: str, made_up: SpecialistResults, findings: Findings, write: Callable
 ) -> None:

@@ -207,7 +207,7 @@ def test_the_published_run_is_on_an4_and_of_the_papers_size() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_a_sentence() -> None:
-    with pytest.raises(ValueError, match=r"Unknown profile 'huge': choose one of smoke, quick, paper\."):
+    with pytest.raises(ValueError, match=r"Unknown profile 'huge': choose one of smoke, quick, paper, next\."):
         profile_of("huge")
 
 
