@@ -277,7 +277,7 @@ def test_help_explains_profiles_commands_and_every_environment_variable() -> Non
     package = "\n".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
     used = set(re.findall(r"DISTILLATION_[A-Z]+", package))
     assert len(used) >= 6
-    assert set(explained) == {"smoke", "quick", "paper", *used}
+    assert set(explained) == {"smoke", "quick", "paper", "next", *used}
     words = re.findall(r"^(\w+)\) ", (REPOSITORY / "run_all.sh").read_text(), re.MULTILINE)
     assert {*words, "verify", "train"} == set(re.findall(r"^  \./run_all\.sh (\w+).*   \S", HELP, re.MULTILINE))
     assert "--fresh deletes" in HELP

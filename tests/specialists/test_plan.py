@@ -208,7 +208,7 @@ def test_the_published_run_is_on_the_whole_of_cifar() -> None:
 
 
 def test_an_unknown_profile_is_refused_with_a_sentence() -> None:
-    with pytest.raises(ValueError, match=r"Unknown profile 'huge': choose one of smoke, quick, paper\."):
+    with pytest.raises(ValueError, match=r"Unknown profile 'huge': choose one of smoke, quick, paper, next\."):
         plan.profile("huge")
 
 
