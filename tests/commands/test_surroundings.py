@@ -16,9 +16,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import distillation
 from distillation import PACKAGE
 from distillation.commands import notebooks
-from distillation.core import store, sweep
+from distillation.core import store
 from distillation.core.data import REPOSITORY
 from distillation.core.store import StoreError, written_whole
 from notebooks import write_notebook
@@ -345,32 +346,32 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
-    monkeypatch.setattr(sweep, "REPOSITORY", tmp_path)
-    sweep._commit.cache_clear()
+    monkeypatch.setattr(distillation, "REPOSITORY", tmp_path)
+    distillation.commit.cache_clear()
     yield tmp_path
-    sweep._commit.cache_clear()
+    distillation.commit.cache_clear()
 
 
 def test_a_clean_checkout_gives_its_commit(repository: Path) -> None:
-    assert sweep._commit() == git(repository, "rev-parse", "--short", "HEAD")
+    assert distillation.commit() == git(repository, "rev-parse", "--short", "HEAD")
 
 
 @pytest.mark.parametrize("change", ["edited", "added"])
 def test_a_changed_package_is_recorded_as_such(change: str, repository: Path) -> None:
     (repository / "src" / ("code.py" if change == "edited" else "more.py")).write_text("x = 2\n", "utf-8")
-    assert sweep._commit() == git(repository, "rev-parse", "--short", "HEAD") + "+"
+    assert distillation.commit() == git(repository, "rev-parse", "--short", "HEAD") + "+"
 
 
 def test_a_copy_inside_of_another_repository_has_no_commit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = repository / "vendored"
     shutil.copytree(repository / "src", copy / "src")
-    monkeypatch.setattr(sweep, "REPOSITORY", copy)
-    assert sweep._commit() == "unknown"
+    monkeypatch.setattr(distillation, "REPOSITORY", copy)
+    assert distillation.commit() == "unknown"
 
 
 def test_without_git_there_is_no_commit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository))
-    assert sweep._commit() == "unknown"
+    assert distillation.commit() == "unknown"
 
 
 # 9. File systems that lack a service

@@ -13,7 +13,7 @@ from distillation.core.gradients import noise_to_signal
 from distillation.core.models import mlp
 from distillation.core.objectives import class_labels
 from distillation.core.training import batches_of, logits_of
-from distillation.mnist import limits
+from distillation.mnist import limits, nets
 
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64, torch.uint64]
 HALVES = [torch.float16, torch.bfloat16]
@@ -39,7 +39,7 @@ def hard(labels: Tensor) -> Tensor:
 
 
 def mixed(labels: Tensor) -> Tensor:
-    return objectives.mix_labels(drawn(5, 5).softmax(-1), labels, 0.3)
+    return nets.mix_labels(drawn(5, 5).softmax(-1), labels, 0.3)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
@@ -60,7 +60,7 @@ def test_labels_outside_the_classes_are_told_with_what_they_are() -> None:
     assert "255" in sentence(mixed, (LABELS - 1).to(torch.uint8))
     assert "lie from 0 to 4, but there are 4 states" in sentence(class_labels, LABELS, 4, name="rows", of="states")
     assert "pass 4 integers" in sentence(class_labels, LABELS, cases=4)
-    assert "pass 4 integers" in sentence(objectives.mix_labels, drawn(4, 5).softmax(-1), LABELS, 0.1)
+    assert "pass 4 integers" in sentence(nets.mix_labels, drawn(4, 5).softmax(-1), LABELS, 0.1)
 
 
 def test_labels_may_be_arrays_lists_or_none_at_all() -> None:
@@ -73,7 +73,7 @@ def test_no_step_of_a_training_waits_for_the_values() -> None:
     logits = torch.zeros(8, 5, device="meta", dtype=torch.bfloat16, requires_grad=True)
     soft, labels = logits.detach(), torch.zeros(8, device="meta", dtype=torch.int32)
     loss = objectives.distillation_loss(logits, soft, labels, temperature=2.0, hard_weight=0.5)
-    (loss + objectives.logit_matching_loss(logits, soft)).backward()
+    (loss + limits.logit_matching_loss(logits, soft)).backward()
     assert logits.grad is not None
 
 
@@ -91,7 +91,7 @@ def test_losses_of_halves_are_those_of_the_same_values_in_float32(dtype: torch.d
         return [
             objectives.distillation_loss(logits, soft, teacher.argmax(-1), **settings),
             objectives.soft_cross_entropy(logits, soft.to(dtype), temperature),
-            objectives.logit_matching_loss(logits, teacher),
+            limits.logit_matching_loss(logits, teacher),
         ]
 
     for half, full in zip(found(logits, soft, teacher), found(logits.float(), soft, teacher.float()), strict=True):
@@ -102,8 +102,8 @@ def test_losses_of_halves_are_those_of_the_same_values_in_float32(dtype: torch.d
 
 MEANS = {
     "soften": lambda logits: objectives.soften(logits, 3.0),
-    "zero mean": objectives.zero_mean,
-    "mix": lambda logits: objectives.mix_labels(logits[0].softmax(-1), LABELS, 0.2),
+    "zero mean": limits.zero_mean,
+    "mix": lambda logits: nets.mix_labels(logits[0].softmax(-1), LABELS, 0.2),
     "arithmetic": lambda logits: objectives.arithmetic_mean(logits.softmax(-1)),
     "geometric": objectives.geometric_mean,
 }
@@ -118,9 +118,7 @@ def test_everything_computes_in_float32_or_better(name: str) -> None:
         assert torch.equal(MEANS[name](values), MEANS[name](values.float()))
     shares = values.float().softmax(-1).half()
     assert torch.equal(objectives.arithmetic_mean(shares), objectives.arithmetic_mean(shares.float()))
-    assert torch.equal(
-        objectives.mix_labels(shares[0], LABELS, 0.2), objectives.mix_labels(shares[0].float(), LABELS, 0.2)
-    )
+    assert torch.equal(nets.mix_labels(shares[0], LABELS, 0.2), nets.mix_labels(shares[0].float(), LABELS, 0.2))
 
 
 @pytest.mark.parametrize("dtype", HALVES)

@@ -13,13 +13,12 @@ from distillation.core.statistics import (
     answered,
     below,
     best_of,
-    difference,
     estimate,
     indistinguishable_from_best,
     presuming,
-    ratio,
     similar,
 )
+from distillation.mnist.results import difference, ratio
 
 figures = st.floats(-1e4, 1e4)
 samples = st.lists(figures, min_size=2, max_size=8).filter(lambda values: np.std(values) > 1e-3)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from small_sweep import CONFIGS, STUDENTS, same_results
 
+from distillation import commit
 from distillation.core.store import Configuration, Store, StoreError, profile_named
-from distillation.core.sweep import Plan, Results, _commit, finish, sweep, with_all_they_start_from
+from distillation.core.sweep import Plan, Results, finish, sweep, with_all_they_start_from
 from distillation.core.training import Diverged, Optimisation
 from distillation.mnist.nets import Net
 
@@ -249,7 +250,7 @@ def test_unfit_variables_are_refused(name: str, value: str, message: str, store:
 
 def test_run_is_recorded_where_git_is_missing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("distillation.core.sweep._commit", _commit.__wrapped__)  # without what it remembers
+    monkeypatch.setattr("distillation.core.sweep.commit", commit.__wrapped__)  # without what it remembers
     (record,) = sweep([Coin(1)], store)
     assert record["environment"]["commit"] == "unknown"
 

@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from distillation import CODE
@@ -89,19 +88,12 @@ def finish_here(
             f"The worker {worker.address} has {worker.state.nthreads} threads: start workers with --nthreads 1, one "
             "for each core or GPU."
         )
-    with defaults(of_caller):
-        finish(config, store, needs_tensors)
-
-
-@contextmanager
-def defaults(found: dict[str, str]) -> Iterator[None]:
-    """Set environment variables, except those that are set already, for as long as the context lasts."""
-    before = dict(os.environ)
-    os.environ.update(found | before)
+    missing = {name: value for name, value in of_caller.items() if name not in os.environ}
+    os.environ.update(missing)
     try:
-        yield
+        finish(config, store, needs_tensors)
     finally:
-        for name in found.keys() - before.keys():
+        for name in missing:
             del os.environ[name]
 
 

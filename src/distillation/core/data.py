@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+from distillation import REPOSITORY
+
 ELSEWHERE = "set DISTILLATION_DATA to a folder with a whole copy (see data/README.md)"
 Names = tuple[str, ...]
 

@@ -28,9 +28,8 @@ def noise_to_signal(model: nn.Sequential, inputs: Tensor, targets: Tensor, tempe
             values = values.clone()  # which a rectifier may overwrite
     loss = cases * temperature**2 * objectives.soft_cross_entropy(values, targets, temperature)
     squares, signal = 0.0, 0.0
-    for x, gradient in zip(ins, torch.autograd.grad(loss, outs), strict=True):
+    for x, gradient in zip(ins, map(Tensor.double, torch.autograd.grad(loss, outs)), strict=True):
         with_bias = torch.cat([x, x.new_ones(cases, 1)], 1).double()
-        gradient = gradient.double()
         squares += (with_bias.square().sum(1) * gradient.square().sum(1)).sum().item()
         signal += (gradient.T @ with_bias / cases).square().sum().item()
     noise = squares / cases - signal

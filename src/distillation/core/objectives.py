@@ -83,32 +83,6 @@ def distillation_loss(
     return (1 - hard_weight) * soft + hard_weight * F.cross_entropy(widened(logits), class_labels(labels))
 
 
-def logit_matching_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Squared error of the zero-meaned logits (Caruana et al.; section 2.1), the limit of distillation for large T.
-
-    logits, teacher_logits: (batch, classes).  Half the mean over classes, averaged over the batch, so that the gradient
-    per case is (z - v) / N, the limit of T**2 times the soft cross-entropy's.  Raises ValueError for mismatched shapes.
-    """
-    if logits.shape != teacher_logits.shape:
-        raise ValueError(f"Logits {tuple(logits.shape)} and {tuple(teacher_logits.shape)} differ in shape.")
-    difference = zero_mean(logits) - zero_mean(teacher_logits)
-    return 0.5 * difference.square().mean(-1).mean()
-
-
-def zero_mean(logits: Tensor) -> Tensor:
-    """Logits with each case's mean over the classes (last dimension) removed."""
-    return widened(logits) - widened(logits).mean(-1, keepdim=True)
-
-
-def mix_labels(soft_targets: Tensor, labels: Tensor, weight: float) -> Tensor:
-    """(1 - weight) p + weight * one-hot label, (batch, classes): the alternative that section 2 reports as worse."""
-    if not 0 <= weight <= 1:
-        raise ValueError(f"The labels' weight must lie between 0 and 1, not {weight}.")
-    soft, (cases, classes) = widened(soft_targets), soft_targets.shape
-    one_hot = F.one_hot(class_labels(labels, classes, cases=cases), classes).to(soft.dtype)
-    return (1 - weight) * soft + weight * one_hot
-
-
 def arithmetic_mean(probabilities: Tensor) -> Tensor:
     """Arithmetic mean over the first dimension; probabilities (members, ..., classes) -> (..., classes)."""
     return check_finite(widened(probabilities).mean(0), "members' probabilities")

@@ -47,26 +47,6 @@ def estimate(values) -> Estimate:
     return Estimate(mean, mean - half, mean + half, values)
 
 
-def ratio(a, b) -> Estimate:
-    """Geometric mean of a / b with its 95 % interval, from the paired logarithms; one positive value per seed each."""
-    values = np.asarray(a, float) / np.asarray(b, float)
-    found = estimate(np.log(values))
-    return Estimate(math.exp(found.mean), math.exp(found.low), math.exp(found.high), tuple(values.tolist()))
-
-
-def difference(a, b) -> Estimate:
-    """Mean of a - b with Welch's 95 % interval; a and b hold one value per seed, unpaired."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    mean = float(a.mean() - b.mean())
-    values = tuple((a.mean() - b).tolist()) if len(a) < len(b) else tuple((a - b.mean()).tolist())
-    if min(len(a), len(b)) < 2:
-        return Estimate(mean, math.nan, math.nan, values)
-    if a.std() == b.std() == 0:
-        return Estimate(mean, mean, mean, values)
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    return Estimate(mean, float(interval.low), float(interval.high), values)
-
-
 def indistinguishable_from_best(values: dict[float, list[float]]) -> tuple[float, tuple[float, ...]]:
     """The setting with the lowest mean, and all settings whose paired difference from it has an interval over zero.
 

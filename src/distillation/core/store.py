@@ -116,10 +116,9 @@ class Store:
         """Whether a run is finished and what is needed of it lies on this disk."""
         if not self.has(config):
             return False
-        if not needs_tensors or not config.has_tensors:
-            return True
         files = (self.tensors_path(config), self.published_path(config))
-        return any(path.exists() for path in files) or has_diverged(self.read(config))
+        is_enough = not needs_tensors or not config.has_tensors or any(path.exists() for path in files)
+        return is_enough or has_diverged(self.read(config))
 
     def read(self, config: Configuration) -> dict:
         """The run's record.  Raises StoreError if it is missing, not JSON, or not this run's."""

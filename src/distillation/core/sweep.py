@@ -2,14 +2,11 @@
 
 import os
 import platform
-import re
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -19,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from distillation.core.data import REPOSITORY
+from distillation import commit, processor
 from distillation.core.store import Configuration, Store, has_diverged, results_folder
 from distillation.core.training import Diverged, device
 
@@ -158,12 +155,12 @@ def environment() -> dict:
     return {
         "device": device().type,
         "matrix_units": device().type == "cpu" and torch.cpu._is_amx_tile_supported(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": joblib.cpu_count(),
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -189,28 +186,3 @@ def _jobs() -> int:
             raise ValueError(f"DISTILLATION_JOBS={given}: give a number of processes, 1 or more.")
         return int(given)
     return joblib.cpu_count() if device().type == "cpu" else 1
-
-
-@cache
-def _processor() -> str:
-    """The processor's name: runs on another one may differ in their last digits."""
-    told = Path("/proc/cpuinfo").read_text("utf-8", "replace") if sys.platform == "linux" else ""
-    names = re.findall(r"^model name\s*: (.*)", told, re.MULTILINE)
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-@cache
-def _commit() -> str:
-    """The commit of this checkout, with "+" after it if the package was changed since; "unknown" outside of one."""
-    top, commit = _git("rev-parse", "--show-toplevel"), _git("rev-parse", "--short", "HEAD")
-    if not commit or Path(top).resolve() != REPOSITORY:  # a copy inside of another repository has that one's commit
-        return "unknown"
-    return commit + "+" if _git("status", "--porcelain", "--", "src") else commit
-
-
-def _git(*arguments: str) -> str:
-    try:  # a worker may have no git
-        done = subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True)
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -45,8 +45,7 @@ class Optimisation:
 
     jitter: each training image is shifted by up to so many pixels in either direction, anew in each epoch.
     max_norm: bound on the norm of each hidden unit's incoming weights, or None.
-    precision: "bf16" (matrix products in bfloat16 where the processor has units for it), "float32" or "float64" (of a
-    model in float64, which shows the same on every processor).
+    precision: "bf16" (matrix products in bfloat16 where the processor has units for it), "float32" or "float64".
     """
 
     epochs: int
@@ -176,9 +175,7 @@ def train(
                 checkpoint.unlink(missing_ok=True)
             when = f"in epoch {epoch + 1} of {settings.epochs} at a peak learning rate of {settings.learning_rate:g}"
             raise Diverged(f"The loss became {total.item()} {when}; lower the learning rate.")
-        row = {"loss": total.item() / steps}
-        if device().type in GRAPHS:
-            row["captured"] = repeat is not step
+        row = {"loss": total.item() / steps} | ({"captured": repeat is not step} if device().type in GRAPHS else {})
         if after_epoch is not None:
             row |= after_epoch(model)
         history.append(row)
@@ -190,18 +187,16 @@ def train(
     return history
 
 
-def _update(
-    parameters: list[Tensor], momenta: list[Tensor], rate: Tensor, momentum: Tensor, weight_decay: float
-) -> None:
+def _update(parameters: list[Tensor], momenta: list[Tensor], rate: Tensor, momentum: Tensor, decay: float) -> None:
     """A step of momentum SGD in place; but for the CPU's fused kernel, rate and momentum stay on the device."""
     gradients = [parameter.grad for parameter in parameters]
     if device().type in FUSED:
-        rules = {"weight_decay": weight_decay, "dampening": 0.0, "nesterov": False, "maximize": False}
+        rules = {"weight_decay": decay, "dampening": 0.0, "nesterov": False, "maximize": False}
         sgd(parameters, gradients, momenta, fused=True, lr=rate.item(), momentum=momentum.item(), **rules)
         return
     with torch.no_grad():
-        if weight_decay:
-            torch._foreach_add_(gradients, parameters, alpha=weight_decay)
+        if decay:
+            torch._foreach_add_(gradients, parameters, alpha=decay)
         torch._foreach_mul_(momenta, momentum)
         torch._foreach_add_(momenta, gradients)
         torch._foreach_add_(parameters, torch._foreach_mul(momenta, -rate))

@@ -39,7 +39,7 @@ def against_temperature(logits: Tensor, teacher_logits: Tensor, temperatures: li
     the label, for comparison.
     """
     z, v = logits.double(), teacher_logits.double()
-    limit = (objectives.zero_mean(z) - objectives.zero_mean(v)) / z.shape[1]
+    limit = (zero_mean(z) - zero_mean(v)) / z.shape[1]
     one_hot = torch.nn.functional.one_hot(v.argmax(1), z.shape[1]).double()
     hard = (torch.softmax(z, 1) - one_hot).norm().item()
     rows = []
@@ -68,7 +68,7 @@ def attention(logits: Tensor, teacher_logits: Tensor, temperatures: list[float])
     """
     z, v = logits.double(), teacher_logits.double()
     order = v.argsort(1, descending=True)
-    limit = ((objectives.zero_mean(z) - objectives.zero_mean(v)) / z.shape[1]).gather(1, order).abs().sum(0)
+    limit = ((zero_mean(z) - zero_mean(v)) / z.shape[1]).gather(1, order).abs().sum(0)
     rows = []
     for t in temperatures:
         size = (t**2 * soft_gradient(z, v, t)).gather(1, order).abs().sum(0)
@@ -87,3 +87,20 @@ def entropy(logits: Tensor, temperatures: list[float]) -> pd.DataFrame:
         low, high = (float(bits.quantile(q)) for q in (0.25, 0.75))
         rows.append({"temperature": t, "mean": float(bits.mean()), "quarter": low, "three_quarters": high})
     return pd.DataFrame(rows)
+
+
+def logit_matching_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Squared error of the zero-meaned logits (Caruana et al.; section 2.1), the limit of distillation for large T.
+
+    logits, teacher_logits: (batch, classes).  Half the mean over classes, averaged over the batch, so that the gradient
+    per case is (z - v) / N, the limit of T**2 times the soft cross-entropy's.  Raises ValueError for mismatched shapes.
+    """
+    if logits.shape != teacher_logits.shape:
+        raise ValueError(f"Logits {tuple(logits.shape)} and {tuple(teacher_logits.shape)} differ in shape.")
+    difference = zero_mean(logits) - zero_mean(teacher_logits)
+    return 0.5 * difference.square().mean(-1).mean()
+
+
+def zero_mean(logits: Tensor) -> Tensor:
+    """Logits with each case's mean over the classes (last dimension) removed."""
+    return objectives.widened(logits) - objectives.widened(logits).mean(-1, keepdim=True)

@@ -16,6 +16,7 @@ from distillation.core.store import Configuration, Store
 from distillation.core.training import Diverged, Optimisation, device, logits_of, train
 from distillation.mnist import data as files
 from distillation.mnist.data import Images
+from distillation.mnist.limits import logit_matching_loss
 
 
 @dataclass(frozen=True)
@@ -235,11 +236,11 @@ def loss_of(config: Net | Student, data: Images, chosen: Tensor, store: Store) -
         (teacher,) = members(config.teacher)
         found = store.tensors(teacher)["train_logits"]
         targets = objectives.check_finite(found, "teacher's logits")[chosen].to(device())
-        return lambda logits, index: objectives.logit_matching_loss(logits, targets[index])
+        return lambda logits, index: logit_matching_loss(logits, targets[index])
     soft = soft_targets(config.teacher, config.temperature, store)[chosen].to(device())
     hard_weight = config.hard_weight
     if config.objective == "mixed labels":
-        soft, hard_weight = objectives.mix_labels(soft, labels, config.hard_weight), 0.0
+        soft, hard_weight = mix_labels(soft, labels, config.hard_weight), 0.0
     elif config.objective != "distillation":
         raise ValueError(f"Unknown objective {config.objective!r}: use 'distillation', 'logits' or 'mixed labels'.")
     return lambda logits, index: objectives.distillation_loss(
@@ -266,6 +267,15 @@ def softened(teacher: Net | Ensemble | Shifted, outputs: str, temperature: float
     else:
         raise ValueError(f"Unknown mean {teacher.mean!r}: use 'arithmetic' or 'geometric'.")
     return objectives.check_soft_targets(mean)
+
+
+def mix_labels(soft_targets: Tensor, labels: Tensor, weight: float) -> Tensor:
+    """(1 - weight) p + weight * one-hot label, (batch, classes): the alternative that section 2 reports as worse."""
+    if not 0 <= weight <= 1:
+        raise ValueError(f"The labels' weight must lie between 0 and 1, not {weight}.")
+    soft, (cases, classes) = objectives.widened(soft_targets), soft_targets.shape
+    one_hot = F.one_hot(class_labels(labels, classes, cases=cases), classes).to(soft.dtype)
+    return (1 - weight) * soft + weight * one_hot
 
 
 def errors(logits: Tensor, labels: Tensor) -> int:

@@ -1,11 +1,13 @@
 """Sections 2 and 3: the finished runs as tables, and what is measured on them."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best, ratio
+from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best
 from distillation.core.sweep import Results
 from distillation.mnist import paper, plan
 from distillation.mnist.nets import Net, Student
@@ -84,6 +86,26 @@ def _row(config: Net | Student, metrics: dict) -> dict:
         row |= {f"{name}_{variant}": value for name, value in bias.items()}
     row["omitted_cases"] = metrics.get("bias", {}).get("omitted_cases")
     return row
+
+
+def ratio(a, b) -> Estimate:
+    """Geometric mean of a / b with its 95 % interval, from the paired logarithms; one positive value per seed each."""
+    values = np.asarray(a, float) / np.asarray(b, float)
+    found = estimate(np.log(values))
+    return Estimate(math.exp(found.mean), math.exp(found.low), math.exp(found.high), tuple(values.tolist()))
+
+
+def difference(a, b) -> Estimate:
+    """Mean of a - b with Welch's 95 % interval; a and b hold one value per seed, unpaired."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    mean = float(a.mean() - b.mean())
+    values = tuple((a.mean() - b).tolist()) if len(a) < len(b) else tuple((a - b.mean()).tolist())
+    if min(len(a), len(b)) < 2:
+        return Estimate(mean, math.nan, math.nan, values)
+    if a.std() == b.std() == 0:
+        return Estimate(mean, mean, mean, values)
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return Estimate(mean, float(interval.low), float(interval.high), values)
 
 
 def advantage(runs: MnistResults) -> float:
