@@ -1,17 +1,14 @@
 """CMU AN4 (Acero, 1993): spelled words, numbers and dates, read by 74 speakers for training and 10 for testing."""
 
-import hashlib
-import io
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import soundfile
 
 from distillation.core.data import DataError, obtain, read_files, reading
-from distillation.speech.data import SAMPLE_RATE, Speech, Utterance
+from distillation.speech.data import Speech, Utterance, differs, digest_of, read_audio, text_lines
 
 MIRRORS = (
     "http://www.speech.cs.cmu.edu/databases/an4/",
@@ -55,7 +52,7 @@ def load_an4() -> Speech:
     wanted |= {f"an4/etc/an4_{part}.{kind}" for part in FOLDERS for kind in ("fileids", "transcription")}
     with reading(source):
         files = read_files(source, wanted)
-        lexicon = read_lexicon(_lines(files, LEXICON))
+        lexicon = read_lexicon(text_lines(files, LEXICON, LEXICON))
         train, test = (read_part(files, part, lexicon) for part in FOLDERS)
     return Speech(
         "an4",
@@ -70,8 +67,8 @@ def read_part(files: dict[str, bytes], part: str, lexicon: Collection[str]) -> l
     """The utterances of "train" or "test", as published.  Raises DataError, naming what is missing or differs."""
     published = [utterance for utterance in PUBLISHED if utterance.startswith(f"{FOLDERS[part]}/")]
     listing, transcription = f"an4/etc/an4_{part}.fileids", f"an4/etc/an4_{part}.transcription"
-    _check_same(listing, _lines(files, listing), published)
-    transcripts = [_transcript(transcription, line) for line in _lines(files, transcription)]
+    _check_same(listing, text_lines(files, listing, listing), published)
+    transcripts = [_transcript(transcription, line) for line in text_lines(files, transcription, transcription)]
     _check_same(transcription, [name for name, _ in transcripts], [_name(utterance) for utterance in published])
     for name, transcript in transcripts:
         if unknown := next((word for word in transcript if word not in lexicon), None):
@@ -109,21 +106,13 @@ def read_samples(utterance: str, content: bytes | None) -> np.ndarray:
     Raises DataError, naming the utterance, for a missing (None) or damaged file and for anything but the published
     samples.
     """
-    if content is None:
-        raise DataError(f"lacks the audio of utterance {utterance}")
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            rate, channels, samples = file.samplerate, file.channels, file.read(dtype="int16")
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"has no readable SPHERE file of utterance {utterance} ({error.error_string})") from None
-    if (rate, channels) != (SAMPLE_RATE, 1):
-        raise DataError(f"has utterance {utterance} at {rate:,} Hz in {channels} channel(s), not 16,000 Hz in one")
-    if hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest() == PUBLISHED[utterance]:
+    samples = read_audio(utterance, content, "SPHERE")
+    if digest_of(samples) == PUBLISHED[utterance]:
         return samples
     announced = re.search(rb"sample_count -i (\d+)", content[:1024])
     if announced and len(samples) < int(announced[1]):
         raise DataError(f"has only {len(samples):,} of the {int(announced[1]):,} samples of utterance {utterance}")
-    raise DataError(f"does not hold utterance {utterance} as published (the SHA-256 of its samples differs)")
+    raise differs(utterance)
 
 
 def _source() -> Path:
@@ -131,15 +120,6 @@ def _source() -> Path:
     forms = (ARCHIVE, "an4_sphere.tar", "an4/wav/an4_clstk", "wav/an4_clstk")
     found = obtain(("an4",), forms, MIRRORS, f"sha256:{ARCHIVE_SHA256}")
     return found.parents[1] if found.name == "an4_clstk" else found
-
-
-def _lines(files: dict[str, bytes], name: str) -> list[str]:
-    if name not in files:
-        raise DataError(f"lacks {name}")
-    try:
-        return [line.strip() for line in files[name].decode("ascii").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError(f"has bytes in {name} that are no text") from None
 
 
 def _transcript(file: str, line: str) -> tuple[str, tuple[str, ...]]:

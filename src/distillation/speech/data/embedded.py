@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from distillation.core.data import REPOSITORY, DataError
-from distillation.speech.data import SAMPLE_RATE, Speech, Utterance
+from distillation.speech.data import SAMPLE_RATE, Speech, Utterance, digest_of
 from distillation.speech.data.an4 import read_lexicon
 
 FOLDER = REPOSITORY / "data" / "an4-small"
@@ -47,7 +47,7 @@ def read_samples(name: str, digest: str) -> np.ndarray:
         samples, rate = soundfile.read(io.BytesIO(_read(name)), dtype="int16")
     except soundfile.LibsndfileError as error:
         raise _refusal(name, f"is no readable FLAC file ({error.error_string})") from None
-    is_same = hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest() == digest
+    is_same = digest_of(samples) == digest
     if not is_same or samples.ndim > 1 or rate != SAMPLE_RATE:
         raise _refusal(name, "is damaged or altered (it does not hold the published samples at 16 kHz)")
     return samples

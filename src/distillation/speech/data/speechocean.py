@@ -3,8 +3,6 @@
 Half of the speakers are children, and the lexicon's pronunciations are canonical: what was said may differ.
 """
 
-import hashlib
-import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distillation.core.data import DataError, obtain, read_files, reading
-from distillation.speech.data import SAMPLE_RATE, Speech, Utterance
+from distillation.speech.data import Speech, Utterance, differs, digest_of, read_audio, text_lines
 
 NAME = "speechocean762"
 MIRRORS = ("https://www.openslr.org/resources/101/", "https://us.openslr.org/resources/101/")
@@ -46,7 +44,7 @@ def load_speechocean() -> Speech:
     with reading(source):
         waves = {wave_of(utterance) for utterance in PUBLISHED}
         files = read_files(source, texts | waves)
-        lexicon = read_lexicon(_lines(files, LEXICON))
+        lexicon = read_lexicon(text_lines(files, f"{NAME}/{LEXICON}", LEXICON))
         words, speakers = {}, {}
         for half in HALVES:
             found, of, places = (_table(files, f"{half}/{text}") for text in TEXTS)
@@ -92,19 +90,9 @@ def read_lexicon(lines: Iterable[str]) -> dict[str, tuple[tuple[str, ...], ...]]
 
 def _samples(utterance: str, files: dict[str, bytes]) -> np.ndarray:
     """The (samples,) int16 at 16 kHz of an utterance, verified by content."""
-    import soundfile  # which a machine for training alone may lack
-
-    if (content := files.get(wave_of(utterance))) is None:
-        raise DataError(f"lacks the audio of utterance {utterance}")
-    try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            rate, channels, samples = file.samplerate, file.channels, file.read(dtype="int16")
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"has no readable WAV file of utterance {utterance} ({error.error_string})") from None
-    if (rate, channels) != (SAMPLE_RATE, 1):
-        raise DataError(f"has utterance {utterance} at {rate:,} Hz in {channels} channel(s), not 16,000 Hz in one")
-    if hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest() != PUBLISHED[utterance]:
-        raise DataError(f"does not hold utterance {utterance} as published (the SHA-256 of its samples differs)")
+    samples = read_audio(utterance, files.get(wave_of(utterance)), "WAV")
+    if digest_of(samples) != PUBLISHED[utterance]:
+        raise differs(utterance)
     return samples
 
 
@@ -120,18 +108,9 @@ def _known(utterance: str, transcript: str, lexicon: dict) -> tuple[str, ...]:
 def _table(files: dict[str, bytes], name: str) -> dict[str, str]:
     """What a Kaldi-style file says of each utterance."""
     found: dict[str, str] = {}
-    for line in _lines(files, name):
+    for line in text_lines(files, f"{NAME}/{name}", name):
         utterance, *said = line.split(None, 1)
         if utterance in found:
             raise DataError(f"lists utterance {utterance} twice in {name}")
         found[utterance] = said[0] if said else ""
     return found
-
-
-def _lines(files: dict[str, bytes], name: str) -> list[str]:
-    if f"{NAME}/{name}" not in files:
-        raise DataError(f"lacks {name}")
-    try:
-        return [line.strip() for line in files[f"{NAME}/{name}"].decode("ascii").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise DataError(f"has bytes in {name} that are no text") from None
