@@ -12,12 +12,12 @@ from torch import Tensor
 from distillation.core.store import Store, StoreError
 from distillation.specialists import assignment as assigning
 from distillation.specialists.assignment import METHODS, Assignment
-from distillation.specialists.generalists import load
+from distillation.specialists.generalists import fit_logits, load
 
 
 def test_covariance_is_numpys() -> None:
     p = torch.randn(50, 6).softmax(-1)
-    found = assigning.covariance(p)
+    found = assigning.covariance(p.split(7))
     assert found.dtype == torch.float64
     assert np.allclose(found, np.cov(p.double().numpy(), rowvar=False), rtol=1e-12, atol=1e-15)
 
@@ -25,12 +25,12 @@ def test_covariance_is_numpys() -> None:
 @pytest.mark.parametrize("bad", [[math.nan, 1.0], [1.5, -0.5], [0.5, 0.6]])
 def test_covariance_refuses_what_is_no_distribution(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="predictions"):
-        assigning.covariance(torch.tensor([[0.5, 0.5], bad]))
+        assigning.covariance([torch.tensor([[0.5, 0.5]]), torch.tensor([bad])])
 
 
 def test_covariance_of_one_case_is_refused() -> None:
     with pytest.raises(ValueError, match="two cases"):
-        assigning.covariance(torch.tensor([[0.5, 0.5]]))
+        assigning.covariance([torch.tensor([[0.5, 0.5]])])
 
 
 def test_columns_have_unit_length_and_no_diagonal() -> None:
@@ -61,7 +61,7 @@ def confusable(groups: list[list[int]], cases: int = 3000) -> Tensor:
 @pytest.mark.parametrize("online", [False, True])
 def test_clusters_are_the_groups_that_are_confused(online: bool) -> None:
     groups = [[0, 5, 7], [1, 2, 8, 11], [3, 4], [6, 9, 10]]
-    points = assigning.columns(assigning.covariance(confusable(groups)))
+    points = assigning.columns(assigning.covariance([confusable(groups)]))
     found = assigning.cluster(points, 4, 0, online=online)
     assert found.dtype == torch.int64
     assert [(found == name).nonzero().flatten().tolist() for name in range(4)] == groups
@@ -70,7 +70,7 @@ def test_clusters_are_the_groups_that_are_confused(online: bool) -> None:
 
 def test_clusters_do_not_depend_on_how_often_a_class_is_predicted() -> None:
     """The variance and the size of a class's covariances say how often it is predicted: neither is clustered."""
-    matrix = assigning.covariance(confusable([[0, 1, 2], [3, 4, 5], [6, 7, 8]]))
+    matrix = assigning.covariance([confusable([[0, 1, 2], [3, 4, 5], [6, 7, 8]])])
     matrix[0] *= 1e-4
     matrix.fill_diagonal_(100.0)
     assert assigning.cluster(assigning.columns(matrix), 3, 0).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -138,8 +138,8 @@ def test_assignments(method: str, assignment: Assignment, made: Store) -> None:
     assert len(subsets) == (21 if method == "superclasses" else 4)
     assert all(len(set(subset)) == 5 and subset == sorted(subset) for subset in subsets)
     assert assigning.subsets_of(config, made) == [tuple(subset) for subset in subsets]
-    logits = made.tensors(assignment.generalist)["fit"]
-    points = assigning.columns(assigning.covariance(logits.double().softmax(1)))
+    logits = fit_logits(assignment.generalist, made)
+    points = assigning.columns(assigning.covariance([logits.double().softmax(1)]))
     if method == "random":
         assert found == {"subsets": [list(s) for s in assigning.random_subsets(24, 4, 5, 0)]}
         assert made.metrics(replace(config, seed=1))["subsets"] != subsets

@@ -128,7 +128,7 @@ def test_halves_are_combined_in_double_precision(method: Callable, dtype: torch.
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_covariances_and_corrections_of_halves_are_in_double_precision(dtype: torch.dtype) -> None:
     shares = SCORES.softmax(1).to(dtype)
-    assert torch.equal(assignment.covariance(shares), torch.cov(shares.double().T))
+    assert torch.allclose(assignment.covariance([shares]), torch.cov(shares.double().T), rtol=1e-12, atol=1e-15)
     assert torch.equal(corrected(SCORES.to(dtype), 0.1), corrected(SCORES.to(dtype).double(), 0.1))
 
 
@@ -147,7 +147,7 @@ def test_what_is_not_finite_is_named(method: Callable, bad: float) -> None:
     with pytest.raises(ValueError, match="generalist's log-probabilities"):
         inference.active(damaged, SUBSETS)
     with pytest.raises(ValueError, match="generalist's predictions hold NaN"):
-        assignment.covariance(damaged)
+        assignment.covariance([damaged])
     with pytest.raises(ValueError, match="specialist's logits hold NaN"):
         corrected(damaged, 0.1)
     with pytest.raises(ValueError, match="scores hold NaN"):

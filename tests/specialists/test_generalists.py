@@ -117,6 +117,8 @@ def test_an_unknown_data_set_is_refused() -> None:
 
 def test_metrics_agree_with_logits_and_weights(generalist: Generalist, split: Split, made: Store) -> None:
     found, tensors = made.metrics(generalist), made.tensors(generalist)
+    assert "fit" not in tensors
+    tensors["fit"] = generalists.fit_logits(generalist, made)
     labels = {"fit": split.fit_labels, "held_out": split.held_out_labels, "test": split.pictures.test_labels}
     for part, name in {"fit": "fit_accuracy", "held_out": "held_out_accuracy", "test": "accuracy"}.items():
         assert tensors[part].shape == (len(labels[part]), 24)

@@ -14,7 +14,7 @@ from distillation.specialists import inference, open_questions
 from distillation.specialists.assignment import Assignment, subsets_of
 from distillation.specialists.combination import Combination, answers_of, by_kl
 from distillation.specialists.convnets import residual_net
-from distillation.specialists.generalists import Batches, Generalist, Split
+from distillation.specialists.generalists import Batches, Generalist, Split, fit_logits
 from distillation.specialists.nets import Specialist
 from distillation.specialists.open_questions import Distilled, Mixture, SoftTargets
 
@@ -33,6 +33,7 @@ def test_soft_targets_are_the_combinations_distributions(
     soft_targets: SoftTargets, own: SoftTargets, split: Split, made: Store
 ) -> None:
     combination, generalist = soft_targets.combination, made.tensors(soft_targets.generalist)
+    generalist["fit"] = fit_logits(soft_targets.generalist, made)
     targets, given = made.tensors(soft_targets), made.tensors(own)
     for part, labels in {"fit": split.fit_labels, "held_out": split.held_out_labels}.items():
         torch.testing.assert_close(given[part], generalist[part].softmax(1))

@@ -1,7 +1,7 @@
 """Section 5.3: which classes go together, and which specialist takes which of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from distillation.core.objectives import check_finite, check_soft_targets, class_labels
 from distillation.core.store import Configuration, Store
-from distillation.specialists.generalists import Generalist, load
+from distillation.specialists.generalists import Generalist, fit_logits, load
 
 METHODS = ("covariance", "covariance on-line", "confusion", "superclasses", "random")
+CHUNK = 65_536  # pictures whose predictions are looked at together
 MOST_SHOWN = 100  # classes, up to which an assignment's record holds the matrix of correlations
 
 
@@ -40,17 +41,18 @@ class Assignment(Configuration):
     def run(self, store: Store) -> dict:
         """Give each specialist its classes; return {"metrics": {"subsets": ..., ...}, "history": []}."""
         split = load(self.generalist.data)
-        logits = store.tensors(self.generalist)["fit"]
         superclasses = torch.tensor(split.pictures.superclasses)
-        spread_together = covariance(logits.double().softmax(1))
-        points = columns(spread_together)
         if self.method not in METHODS:
             raise ValueError(f"Unknown way to assign classes {self.method!r}: choose from {', '.join(METHODS)}.")
         if self.method == "random":
             drawn = random_subsets(split.classes, self.number, self.size, self.seed)
             return {"metrics": {"subsets": drawn}, "history": []}
+        logits = fit_logits(self.generalist, store)
         if self.method == "confusion":
             points = columns(confusion(logits.argmax(1), split.fit_labels, split.classes))
+        else:
+            spread_together = covariance(chunk.double().softmax(1) for chunk in logits.split(CHUNK))
+            points = columns(spread_together)
         if self.method == "superclasses":
             clusters = superclasses.unique(return_inverse=True)[1]
         else:
@@ -74,16 +76,19 @@ def subsets_of(assignment: Assignment, store: Store) -> list[tuple[int, ...]]:
     return [tuple(subset) for subset in store.read(assignment)["metrics"]["subsets"]]
 
 
-def covariance(probabilities: Tensor) -> Tensor:
-    """Covariance of the generalist's predictions (section 5.3): (cases, classes) -> (classes, classes) float64.
+def covariance(predictions: Iterable[Tensor]) -> Tensor:
+    """Covariance of the generalist's predictions (section 5.3): chunks of (cases, classes) -> (classes, classes).
 
-    No true labels are needed.  Raises ValueError for fewer than two cases, NaN or infinity, negative values, and rows
-    that do not sum to one.
+    Float64; no true labels are needed.  Raises ValueError for fewer than two cases, NaN or infinity, negative values,
+    and rows that do not sum to one.
     """
-    if probabilities.ndim != 2 or len(probabilities) < 2:
-        shape = tuple(probabilities.shape)
-        raise ValueError(f"A covariance needs predictions (cases, classes) of at least two cases, not {shape}.")
-    return torch.cov(check_soft_targets(probabilities, "generalist's predictions").double().T)
+    cases, total, products = 0, 0.0, 0.0
+    for chunk in predictions:
+        p = check_soft_targets(chunk, "generalist's predictions").double()
+        cases, total, products = cases + len(p), total + p.sum(0), products + p.T @ p
+    if cases < 2:
+        raise ValueError(f"A covariance needs predictions of at least two cases, not {cases}.")
+    return (products - torch.outer(total, total) / cases) / (cases - 1)
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:

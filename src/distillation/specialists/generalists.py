@@ -53,7 +53,7 @@ class Generalist(Configuration):
         """Train and evaluate a generalist; return {"metrics": {...}, "history": [...]}.
 
         Metrics: accuracy (test), held_out_accuracy and fit_accuracy in percent, parameters and pictures_seen.  Weights,
-        and the logits of the fitted, held-out and test pictures, are written beside the record.
+        and the logits of the held-out and test pictures, are written beside the record.
         """
         split = load(self.data)
         torch.manual_seed(self.seed)
@@ -69,8 +69,10 @@ class Generalist(Configuration):
             checkpoint=store.checkpoint(self),
         )
         logits = logits_on(model, split)
+        metrics = accuracies(logits, split)
+        del logits["fit"]  # the largest by far; `fit_logits` makes it again
         store.write_tensors(self, weights(model) | logits)
-        metrics = accuracies(logits, split) | {
+        metrics |= {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "cases": len(split.fit),
             "pictures_seen": len(history) * len(split.fit),
@@ -213,6 +215,13 @@ def restore(config: Generalist, store: Store) -> nn.Sequential:
     saved = store.tensors(config)
     model.load_state_dict({name: saved[f"weights.{name}"] for name in model.state_dict()})
     return model
+
+
+@lru_cache(maxsize=1)
+def fit_logits(config: Generalist, store: Store) -> Tensor:
+    """The logits (cases, classes) of a finished run on its fitted pictures, made from its weights, once per process."""
+    with torch.random.fork_rng():  # what builds nets and gathers pictures draws numbers
+        return logits_on(restore(config, store), load(config.data), ("fit",))["fit"]
 
 
 @lru_cache(maxsize=1)

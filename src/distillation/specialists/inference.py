@@ -266,11 +266,11 @@ def added_log_probabilities(generalist: Tensor, answers: list[Answer], active: T
     log_g = generalist.double().log_softmax(-1)
     total = log_g.clone()
     for number, answer in enumerate(answers):
-        inside = membership([answer.subset], log_g.shape[1])[0]
-        log_p = answer.log_probabilities.double().log_softmax(-1)
-        full = log_p[:, -1:] + log_g - log_g[:, ~inside].logsumexp(1, keepdim=True)
+        cases, inside = active[:, number].nonzero()[:, 0], membership([answer.subset], log_g.shape[1])[0]
+        log_p = answer.log_probabilities[cases].double().log_softmax(-1)
+        full = log_p[:, -1:] + log_g[cases] - log_g[cases][:, ~inside].logsumexp(1, keepdim=True)
         full[:, list(answer.subset)] = log_p[:, :-1]
-        total += torch.where(active[:, number, None], full, 0.0)
+        total[cases] += full
     if total.isneginf().all(1).any():
         raise ValueError("The models together exclude every class of a case; pass log-probabilities without -inf.")
     return total.softmax(-1)

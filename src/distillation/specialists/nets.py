@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distillation.core.objectives import check_finite, check_soft_targets, class_labels, widened
+from distillation.core.objectives import check_finite, class_labels, widened
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.specialists import generalists
 from distillation.specialists.assignment import Assignment, check_known, check_subset, subsets_of
 from distillation.specialists.convnets import MergedDustbin
-from distillation.specialists.generalists import Split, load, logits_on, percent_right, training_batches
+from distillation.specialists.generalists import Split, fit_logits, load, logits_on, percent_right, training_batches
 
 EVALUATIONS = 15  # of a specialist during its training, at most
 
@@ -133,13 +133,17 @@ def loss_of(
         return lambda logits, index: F.cross_entropy(logits, targets[index])
     if config.softmax != "full":
         raise ValueError(f"Unknown softmax {config.softmax!r}: use 'dustbin' or 'full'.")
-    targets = F.one_hot(labels, split.classes).float()
-    logits = store.tensors(config.assignment.generalist)["fit"]
-    soft = check_soft_targets(widened(logits).softmax(1), "generalist's predictions")
-    ordinary = ~torch.isin(split.fit_labels, torch.tensor(subset))
-    targets[split.fit[ordinary]] = soft[ordinary]
-    targets = targets.to(device())
-    return lambda logits, index: F.cross_entropy(logits, targets[index])
+    said = check_finite(fit_logits(config.assignment.generalist, store), "generalist's logits").to(device())
+    row = torch.zeros(len(labels), dtype=torch.long)
+    row[split.fit] = torch.arange(len(split.fit))
+    is_special = torch.isin(labels, torch.tensor(subset)).to(device())
+    row, labels = row.to(device()), labels.to(device())
+
+    def loss(logits: Tensor, index: Tensor) -> Tensor:
+        hard, soft = F.one_hot(labels[index], split.classes).float(), widened(said[row[index]]).softmax(1)
+        return F.cross_entropy(logits, torch.where(is_special[index, None], hard, soft))
+
+    return loss
 
 
 class Watch:

@@ -18,7 +18,16 @@ from distillation.specialists import generalists, inference
 from distillation.specialists.assignment import subsets_of
 from distillation.specialists.combination import Combination
 from distillation.specialists.convnets import MixtureOfExperts, residual_net
-from distillation.specialists.generalists import Data, Generalist, Split, accuracies, load, logits_on, training_batches
+from distillation.specialists.generalists import (
+    Data,
+    Generalist,
+    Split,
+    accuracies,
+    fit_logits,
+    load,
+    logits_on,
+    training_batches,
+)
 from distillation.specialists.inference import Answer
 from distillation.specialists.nets import corrected, restore, special_share
 
@@ -96,7 +105,7 @@ class SoftTargets(Configuration):
     def run(self, store: Store) -> dict:
         """Write the soft targets beside the record; their accuracy and entropy (nats) are the metrics."""
         split = load(self.generalist.data)
-        logits = store.tensors(self.generalist)
+        logits = {"fit": fit_logits(self.generalist, store)} | store.tensors(self.generalist)
         found = {}
         for part in ("fit", "held_out"):
             q = logits[part].double().softmax(1)
