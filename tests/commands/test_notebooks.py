@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -187,3 +188,13 @@ def test_relative_folders_are_those_of_the_call(tmp_path: Path, monkeypatch: pyt
     assert found["DISTILLATION_RESULTS"] == str(tmp_path / "here")
     assert "DISTILLATION_DATA" not in found
     assert found["PATH"] == os.environ["PATH"]
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_figures_and_tables_are_numbered_by_notebook(path: Path) -> None:
+    cells = nbformat.read(path, nbformat.NO_CONVERT).cells
+    texts = [output.get("data", {}).get("text/markdown", "") for cell in cells for output in cell.get("outputs", [])]
+    for kind in ("Figure", "Table"):
+        numbers = [number for text in texts for number in re.findall(rf"^\*{kind} (\S+) \(`", text, re.MULTILINE)]
+        assert numbers == [f"{int(path.stem[:2])}.{place}" for place in range(1, len(numbers) + 1)]
+        assert numbers or kind == "Table"

@@ -174,7 +174,7 @@ def undeclared(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 IMPORTS = """from distillation.core.figures import say, show, tabulate
 from distillation.mnist import results
 runs = results.results(profile, "02", train)"""
-TABLE = 'tabulate(table, "name", "Caption.", runs, "plain")'
+TABLE = 'tabulate(table, "1.1 name", "Caption.", runs, "plain")'
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ TABLE = 'tabulate(table, "name", "Caption.", runs, "plain")'
         (('table = runs["plain"]', 'say("Of the table.", "plain")'), ""),
         (('table = runs["plain"]', TABLE, 'say(str(runs["plain"]))'), ""),
         (('table = runs["plain"]',), "cell [3] reads and nothing declares 5 records: plain"),
-        (('table = runs["plain"]', 'tabulate(table, "name", "", runs)'), "cell [3] reads and nothing declares 5"),
+        (('table = runs["plain"]', 'tabulate(table, "1.1 name", "", runs)'), "cell [3] reads and nothing declares 5"),
         (('say("", *[runs["plain"]][1:])',), "cell [3] reads and nothing declares 5"),
         (
             ('table = runs["plain"]', TABLE, 'show(runs["plain"], "again", "", runs)'),

@@ -199,14 +199,14 @@ def test_captions_become_the_figures_alternative_text(sources: tuple[str, ...]) 
     said = "Errors of [all\nnets](02_mnist.ipynb), *by* `T`."
     links = ", ".join(traced(source, f"Notebook 02: {source}", "../") for source in sources)
     records = f" Records: {links}." if sources else ""
-    caption = f"*Figure `mnist_systems`. {said}{records}*"
+    caption = f"*Figure 2.1 (`mnist_systems`). {said}{records}*"
     drawn = cell({"image/png": ""}, {"text/markdown": caption}, {site.WIDGET: {}}, {"text/markdown": "some text"})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\n# Other"), drawn])
     title, changed = site.page(notebook, "07_scorecard").cells
     assert title.source == "# 07 · Title\n\n# Other"
     picture, text = (output.data["text/markdown"] for output in changed.outputs)
     assert "{figure} /results/paper/figures/mnist_systems.png\n:alt: Errors of all nets, by T.\n" in picture
-    assert f"\nFigure `mnist_systems`. Errors of [all nets](02_mnist.ipynb), *by* `T`.{records}\n" in picture
+    assert f"\nFigure 2.1 (`mnist_systems`). Errors of [all nets](02_mnist.ipynb), *by* `T`.{records}\n" in picture
     assert text == "some text"
 
 
@@ -216,7 +216,7 @@ def test_captions_are_those_that_figures_show_writes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(figures, "display", lambda shown: outputs.append(shown))
     monkeypatch.setattr(figures, "PUBLISHED", tmp_path)
     results = SimpleNamespace(folder=tmp_path, heading=lambda source: f"Notebook 02: {source}")
-    figures.show(plt.figure(), "mnist_systems", "Errors of all\nnets.", results, "plain", "hard weight, held out")
+    figures.show(plt.figure(), "2.1 mnist_systems", "Errors of all\nnets.", results, "plain", "hard weight, held out")
     drawn = cell({"image/png": ""}, {"text/markdown": outputs[-1].data})
     (shown,) = site.shown(drawn.outputs, "here")
     assert "\n:alt: Errors of all nets.\n" in shown.data["text/markdown"]
@@ -227,8 +227,14 @@ def test_captions_are_those_that_figures_show_writes(monkeypatch: pytest.MonkeyP
     ("outputs", "message"),
     [
         ([{"image/png": ""}], "Cell 0 of 02_a.ipynb has a figure without a caption"),
-        ([{"text/markdown": "*Figure `mnist_systems`. Text.*"}], "Cell 0 of 02_a.ipynb has a caption without a figure"),
-        ([{"image/png": ""}, {"text/markdown": "*Figure `gone`. Text.*"}], "results/paper/figures/gone.png is missing"),
+        (
+            [{"text/markdown": "*Figure 2.1 (`mnist_systems`). Text.*"}],
+            "Cell 0 of 02_a.ipynb has a caption without a figure",
+        ),
+        (
+            [{"image/png": ""}, {"text/markdown": "*Figure 2.2 (`gone`). Text.*"}],
+            "results/paper/figures/gone.png is missing",
+        ),
     ],
 )
 def test_a_figure_that_cannot_be_shown_is_named(outputs: list[dict], message: str) -> None:

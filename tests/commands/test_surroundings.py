@@ -32,7 +32,7 @@ from distillation.core import figures
 figures.style()
 figure, axes = plt.subplots()
 _ = axes.plot([1, 2], [3, 4])
-figures.show(figure, "line", "A line.", SimpleNamespace(folder=Path("{folder}")))
+figures.show(figure, "1.1 line", "A line.", SimpleNamespace(folder=Path("{folder}")))
 """
 PROBE = """#!/bin/sh
 case "$*" in

@@ -61,6 +61,8 @@ def test_text_is_for_prose() -> None:
     assert Estimate(1.25, 1.2, 1.3, (1.0, 2.0)).text(2, " %") == "1.25 % (1.20 to 1.30)"
     assert estimate([7]).text() == "7 (one seed)"
     assert Estimate(-0.01, -1.2, 0.04, (1.0, 2.0)).text(1) == "0.0 (-1.2 to 0.0)"
+    found = Estimate(151.6, 148.2, 156.3, (1.0, 2.0))
+    assert f"{found:1} and {found}" == f"{found.text(1)} and {found.text()}"  # as in templates
 
 
 @pytest.mark.parametrize(

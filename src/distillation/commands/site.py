@@ -20,7 +20,9 @@ from distillation.core.figures import LINK, PROVENANCE, PUBLISHED
 SETTINGS = REPOSITORY / "docs"
 OUTPUT = REPOSITORY / "site"
 FIGURES, RECORDS, EXAMPLES = (PUBLISHED / name for name in ("figures", "records", "examples"))
-CAPTION = re.compile(r"\*Figure `(?P<name>\w+)`\. (?P<text>.*)\*", re.DOTALL)  # as figures.show writes it
+CAPTION = re.compile(
+    r"\*Figure (?P<number>[\d.]+) \(`(?P<name>\w+)`\)\. (?P<text>.*)\*", re.DOTALL
+)  # as figures.show writes it
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "NOTICES.md", "LICENSE", "CITATION.cff", "docs/scaling.md"),
     *("data/README.md", "data/fonts-small/README.md"),
@@ -126,7 +128,7 @@ def shown(outputs: list[Any], place: str) -> list[Any]:
             if not pictures:
                 raise SiteError(f"{place} has a caption without a figure: {found['name']}.")
             pictures -= 1
-            data["text/markdown"] = figure(found["name"], " ".join(found["text"].split()))
+            data["text/markdown"] = figure(found["number"], found["name"], " ".join(found["text"].split()))
             kept.append(output)
         elif WIDGET not in data:
             kept.append(output)
@@ -135,14 +137,14 @@ def shown(outputs: list[Any], place: str) -> list[Any]:
     return kept
 
 
-def figure(name: str, caption: str) -> str:
+def figure(number: str, name: str, caption: str) -> str:
     """MyST's directive for a figure that figures.show saved.  Raises SiteError if it is not there."""
     path = FIGURES / f"{name}.png"
     if not path.exists():
         raise SiteError(f"{path.relative_to(REPOSITORY)} is missing: execute its notebook with figures.show again.")
     alternative = LINK.sub(r"\1", RECORDS_LINKS.sub("", caption)).replace("`", "").replace("*", "")
     address = "/" + path.relative_to(REPOSITORY).as_posix()
-    return f"```{{figure}} {address}\n:alt: {alternative}\n\nFigure `{name}`. {caption}\n```"
+    return f"```{{figure}} {address}\n:alt: {alternative}\n\nFigure {number} (`{name}`). {caption}\n```"
 
 
 def scorecard() -> str:

@@ -27,17 +27,18 @@ PAPER = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
 def style() -> None:
     """Set the look of all figures: colour-blind safe, readable in print, fonts embedded as text, whoever draws them."""
     plt.rcdefaults()  # what a reader's own matplotlibrc says is for the reader's figures
-    sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=1.05)
     look = {"figure.dpi": 110, "savefig.dpi": 200, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
     bare = {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True}
-    plt.rcParams.update(look | bare)
+    sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=1.05, rc=look | bare)
 
 
-def show(figure: Figure, name: str, caption: str, results: Any, *sources: str) -> None:
+def show(figure: Figure, title: str, caption: str, results: Any, *sources: str) -> None:
     """Save a figure as <results.folder>/figures/<name>.png and .pdf, display it, and its caption below.
 
-    sources: the questions of the plan whose records it shows, "examples" or "headline".
+    title: its number and name, such as "2.3 mnist_widths".  sources: the questions of the plan whose records it shows,
+    "examples" or "headline".
     """
+    number, name = title.split()
     folder = results.folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
@@ -46,21 +47,22 @@ def show(figure: Figure, name: str, caption: str, results: Any, *sources: str) -
     figure.savefig(picture, format="png", dpi=figure.dpi, bbox_inches="tight", metadata={"Software": None})
     display(Image(picture.getvalue()))
     plt.close(figure)
-    display(Markdown(f"*Figure `{name}`. {caption}{_records(results, sources)}*"))
+    display(Markdown(f"*Figure {number} (`{name}`). {caption}{_records(results, sources)}*"))
 
 
-def tabulate(table: pd.DataFrame, name: str, caption: str, results: Any, *sources: str) -> None:
-    """Save a table as <results.folder>/tables/<name>.csv and .md, and display it with its caption; sources: as above.
+def tabulate(table: pd.DataFrame, title: str, caption: str, results: Any, *sources: str) -> None:
+    """Save a table as <results.folder>/tables/<name>.csv and .md, and display it with its caption; arguments: as above.
 
     Links lead on from the notebook alone: of those in the table only their text is saved.
     """
+    number, name = title.split()
     folder = results.folder / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     text = table.to_markdown(index=False, disable_numparse=True)
     plain = table.map(lambda value: LINK.sub(r"\1", value) if isinstance(value, str) else value)
     plain.to_csv(folder / f"{name}.csv", index=False)
     (folder / f"{name}.md").write_text(plain.to_markdown(index=False, disable_numparse=True) + "\n", "utf-8")
-    display(Markdown(f"{text}\n\n*Table `{name}`. {caption}{_records(results, sources)}*"))
+    display(Markdown(f"{text}\n\n*Table {number} (`{name}`). {caption}{_records(results, sources)}*"))
 
 
 def _records(results: Any, sources: Sequence[str]) -> str:
@@ -76,19 +78,17 @@ def traced(text: str, heading: str, root: str = "") -> str:
     return f"[{text}]({root}{PROVENANCE}#{slug})"
 
 
-def say(text: str, *sources: str) -> None:
-    """Display a paragraph with numbers from the records; sources: questions that no figure or table shows."""
-    display(Markdown(" ".join(text.split())))
+def say(text: str, *sources: str, **values: Any) -> None:
+    """Display a paragraph, a template, with values put in; sources: questions that no figure or table shows."""
+    display(Markdown(" ".join((text.format(**values) if values else text).split())))
 
 
 def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "errors") -> pd.DataFrame:
     """One row per setting: mean, low, high (95 % interval over seeds) and seeds of a column of the runs."""
-    rows = []
-    for key, group in runs.groupby(list(by), sort=False, dropna=False):
-        found = estimate(group[value])
-        row = dict(zip(by, key, strict=True))
-        rows.append(row | {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.seeds})
-    return pd.DataFrame(rows)
+    groups = runs.groupby(list(by), sort=False, dropna=False)[value]
+    found = [(key, estimate(group)) for key, group in groups]
+    rows = [(*key, each.mean, each.low, each.high, each.seeds) for key, each in found]
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])
 
 
 def lines(axes: Axes, runs: pd.DataFrame, x: str, value: str = "errors", by: str | None = None, labels=str) -> None:
@@ -116,8 +116,7 @@ def dots(axes: Axes, found: pd.DataFrame, names: Sequence[str], paper: Sequence[
     if marked:
         style = {"markerfacecolor": "none", "color": COLOURS[1], "markersize": 8, "linestyle": "none"}
         axes.plot(*zip(*marked, strict=True), marker="D", label="paper", **style)
-    axes.set_yticks(rows, names)
-    axes.set_ylim(-0.6, len(found) - 0.4)
+    axes.set(yticks=rows, yticklabels=names, ylim=(-0.6, len(found) - 0.4))
 
 
 def legend_above(axes: Axes) -> None:

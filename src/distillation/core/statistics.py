@@ -34,6 +34,9 @@ class Estimate:
             return f"{self.mean:z.{digits}f}{unit} ({'one seed' if self.seeds == 1 else 'no interval'})"
         return f"{self.mean:z.{digits}f}{unit} ({self.low:z.{digits}f} to {self.high:z.{digits}f})"
 
+    def __format__(self, digits: str) -> str:  # "{errors:1}" in a template is errors.text(1)
+        return self.text(int(digits or 0))
+
 
 def estimate(values) -> Estimate:
     """Mean and 95 % t interval of one value per seed.  Raises ValueError for no values."""
@@ -64,8 +67,6 @@ def above(found: Estimate, partly: float, fully: float) -> str:
     "reproduced" if the whole interval lies above `fully`; "partly" if it lies above `partly`; "not reproduced" if it
     lies below `partly`; else "inconclusive" (also without an interval).
     """
-    if math.isnan(found.low):
-        return "inconclusive"
     if found.low > fully:
         return "reproduced"
     if found.low > partly:
