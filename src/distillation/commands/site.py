@@ -20,9 +20,8 @@ from distillation.core.figures import LINK, PROVENANCE, PUBLISHED
 SETTINGS = REPOSITORY / "docs"
 OUTPUT = REPOSITORY / "site"
 FIGURES, RECORDS, EXAMPLES = (PUBLISHED / name for name in ("figures", "records", "examples"))
-CAPTION = re.compile(
-    r"\*Figure (?P<number>[\d.]+) \(`(?P<name>\w+)`\)\. (?P<text>.*)\*", re.DOTALL
-)  # as figures.show writes it
+# As figures.show writes it.
+CAPTION = re.compile(r"\*Figure (?P<number>[\d.]+) \(`(?P<name>\w+)`\)\. (?P<text>.*)\*", re.DOTALL)
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "NOTICES.md", "LICENSE", "CITATION.cff", "docs/scaling.md"),
     *("data/README.md", "data/fonts-small/README.md"),
