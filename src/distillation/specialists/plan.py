@@ -105,8 +105,8 @@ PAPER = Profile(
 )
 
 # The plan in the making, on 1,463 styles of type; as in the other wings, its records lie under results/next.
-# Channels of a rung's first layer, and the lengths in epochs that the rule may ask for.
-LADDER = {8: (2, 4, 8, 16, 32), 12: (2, 4, 8, 16, 32), 16: (2, 4, 8, 16, 32)}
+# A rung's size, which stands for its widths, and the lengths in epochs that the rule may ask for.
+LADDER = {6: (2, 4, 8, 16, 32), 8: (2, 4, 8, 16, 32), 16: (2, 4, 8, 16, 32)}
 SATURATED, EXHAUSTED = 1.0, 5.0  # points of accuracy: what doubling adds, and training above held-out pictures
 
 NEXT = dataclasses.replace(
@@ -231,10 +231,15 @@ def ladder(profile: Profile) -> list[Generalist]:
     A size whose training accuracy is already too far above held-out pictures need not be trained for longer.
     """
     return [
-        trained_for(replace(generalist(profile), widths=tuple(size * width for width in (1, 2, 4, 8))), epochs)
+        trained_for(replace(generalist(profile), widths=widths_of(size)), epochs)
         for size, lengths in LADDER.items()
         for epochs in lengths
     ]
+
+
+def widths_of(size: int) -> tuple[int, ...]:
+    """Widths of a net of that size: each twice the one before, and 8 at least."""
+    return tuple(max(8, size * width) for width in (1, 2, 4, 8))
 
 
 def section5(profile: Profile) -> Questions:
