@@ -146,7 +146,7 @@ def undeclared(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[set[Path]] = []
     problems = []
 
-    def say(_text: str, *sources: str) -> None:
+    def say(_text: str, *sources: str, **_values: Any) -> None:
         for source in sources:
             files = provenance.files_of(names["runs"], source)
             declared[len(read)] |= files

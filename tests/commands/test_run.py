@@ -173,7 +173,7 @@ def test_data_sets_are_those_of_the_notebooks_wings(results: Path) -> None:
     names = ("00_a", "02_b", "03_c", "04_d", "05_e", "06_f")
     folder, datasets = run.look_up("smoke", [Path(f"{name}.ipynb") for name in names])
     assert folder == results / "smoke"
-    kinds = ("digits", "digits", "an4 (embedded)", "glyphs", "an4 (embedded)", "glyphs")
+    kinds = ("digits", "digits", "an4 (embedded)", "fonts (embedded)", "an4 (embedded)", "fonts (embedded)")
     assert datasets == dict(zip(names, kinds, strict=True))
 
 

@@ -363,7 +363,7 @@ def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_network_quick_says_so_and_goes_on(no_network: None, capsys: pytest.CaptureFixture[str]) -> None:
     notebooks = [Path(name) for name in ("02_mnist.ipynb", "03_speech.ipynb", "04_specialists.ipynb")]
     _, found = runner.look_up("quick", notebooks)
-    assert list(found.values()) == ["digits", "an4 (embedded)", "glyphs"]
+    assert list(found.values()) == ["digits", "an4 (embedded)", "fonts (embedded)"]
     notices = capsys.readouterr().out.splitlines()
     assert [notice.split(" is not here and cannot be downloaded: ")[0] for notice in notices] == [
         "MNIST",

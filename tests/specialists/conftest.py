@@ -1,4 +1,4 @@
-"""Nets on a few glyphs, which are trained when a test first asks for them, and results that are written by hand."""
+"""Nets on a few styles, which are trained when a test first asks for them, and results that are written by hand."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,12 +19,13 @@ from distillation.specialists.nets import Specialist
 from distillation.specialists.open_questions import Distilled, Mixture, SoftTargets
 from distillation.specialists.results import SpecialistResults
 
-# Each net on a few glyphs
+# Each net on a few styles
 
 
 @pytest.fixture
 def generalist() -> Generalist:
-    return Generalist(Data("glyphs", 24, 720, 240), (8, 16), Optimisation(6, 16, 0.2, jitter=2), mirror=False)
+    data = Data("fonts (embedded)", 24, 720, 240)
+    return Generalist(data, (8, 16), Optimisation(6, 16, 0.05, jitter=2), mirror=False)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def mixture(generalist: Generalist, brief: Optimisation) -> Mixture:
 
 @pytest.fixture
 def split(generalist: Generalist) -> Split:
-    """The glyphs."""
+    """Their pictures."""
     return load(generalist.data)
 
 
@@ -81,18 +82,18 @@ class Made(Store):
 
 
 @pytest.fixture(scope="session")
-def records_of_glyphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("glyphs") / "records"
+def records_of_styles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("styles") / "records"
 
 
 @pytest.fixture
-def made(records_of_glyphs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def made(records_of_styles: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store of all tests together, whose runs are made in this process and on one thread: the nets are tiny."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setenv("DISTILLATION_JOBS", "1")
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)  # the same numbers everywhere
-    yield Made(records_of_glyphs)
+    yield Made(records_of_styles)
     torch.set_num_threads(threads)
 
 
@@ -103,7 +104,7 @@ def made(records_of_glyphs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecialistResults:
     """Results of a small profile, of which nothing is there yet."""
     monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path))
-    seeds = {"seeds": 3, "distilled_seeds": 3, "early_seeds": 3, "mixture_seeds": 1}
+    seeds = {"seeds": 3, "distilled_seeds": 3, "mixture_seeds": 1}
     profile = replace(plan.SMOKE, name="made up", number=3, **seeds)
     return SpecialistResults(profile, plan.plan(profile))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from distillation.specialists import assignment, inference
 from distillation.specialists.combination import by_coverage, combined, conditional_accuracy
 from distillation.specialists.data import Pictures
-from distillation.specialists.generalists import Batches, Split, accuracies, first_classes, percent_right
+from distillation.specialists.generalists import Batches, Split, accuracies, percent_right
 from distillation.specialists.inference import Answer
 from distillation.specialists.nets import corrected, dustbin_labels, on_classes
 
@@ -39,7 +39,7 @@ TAKE_LABELS = {
     "percent_right, predicted": lambda labels: percent_right(labels, PREDICTED),
     "conditional_accuracy": lambda labels: conditional_accuracy(SCORES, COVERED, labels),
     "combined": lambda labels: combined(SCORES, ANSWERS, labels),
-    "pictures": lambda labels: first_classes(pictures(labels), 60).train_labels,
+    "pictures": lambda labels: pictures(labels).train_labels,
 }
 
 

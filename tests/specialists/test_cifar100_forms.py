@@ -9,7 +9,6 @@ from served import allow_downloads, serve
 from small_cifar100 import GZ, NAMES, ROWS, XZ, Pack, contents, gz, same, tar
 
 from distillation.core.data import DataError
-from distillation.specialists import plan
 from distillation.specialists.data import cifar100
 
 TAR = "cifar-100-binary.tar"
@@ -28,7 +27,6 @@ def test_an_archive_is_read_packed_or_not(place: str, name: str, pack: Pack, cif
     (cifar_folder / GZ).unlink()
     put(cifar_folder.parent / place, {name: pack(tar(contents()))})
     assert same(cifar100.load(), before)
-    assert cifar100.find() == "cifar-100"
 
 
 @pytest.mark.parametrize(
@@ -39,11 +37,9 @@ def test_the_unpacked_files_are_read(place: str, cifar_folder: Path) -> None:
     (cifar_folder / GZ).unlink()
     put(cifar_folder.parent / place, contents())
     assert same(cifar100.load(), before)
-    assert cifar100.find() == "cifar-100"
 
 
 def refusal(folder: Path) -> str:
-    assert cifar100.find() == "cifar-100"  # no reason for the stand-in
     with pytest.raises(DataError) as caught:
         cifar100.load()
     message = str(caught.value)
@@ -75,43 +71,37 @@ def test_an_altered_unpacked_file_is_refused(name: str, cifar_folder: Path) -> N
 def test_a_file_that_only_shares_a_name_is_not_taken_for_it(cifar_folder: Path) -> None:
     (cifar_folder / GZ).unlink()
     put(cifar_folder.parent, {"train.bin": b"tokens", "val.bin": b"tokens"})
-    assert cifar100.find() == "glyphs"
+    with pytest.raises(DataError, match=f"{GZ} is missing"):
+        cifar100.load()
 
 
-def test_the_notice_of_the_stand_in_says_where_was_looked(
-    cifar_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_missing_says_where_was_looked(cifar_folder: Path) -> None:
     (cifar_folder / GZ).rename(cifar_folder / "cifar-100-python.tar.gz")
-    assert plan.profile("quick").dataset == "glyphs"
-    (notice,) = capsys.readouterr().out.splitlines()
-    assert notice.startswith("CIFAR-100 is not here and cannot be downloaded: glyphs stand in for it. ")
+    with pytest.raises(DataError) as caught:
+        cifar100.load()
+    notice = str(caught.value)
     assert f"cifar-100/{GZ} is missing and DISTILLATION_OFFLINE forbids downloads: unset it, or set" in notice
     assert f"{cifar_folder} (cifar-100-python.tar.gz)" in notice
 
 
-def test_a_read_only_folder_and_the_stand_in(
-    published: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_read_only_folder_is_named(published: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     with public_folder() as root, serve() as mirrors:
         allow_downloads(root, monkeypatch)
         monkeypatch.setattr(cifar100, "MIRRORS", (f"{mirrors.url}/",))
-        with permissions(root, 0o555):
-            assert plan.profile("quick").dataset == "glyphs"
+        with permissions(root, 0o555), pytest.raises(DataError) as caught:
+            cifar100.load()
         assert mirrors.asked == []
-    notice = capsys.readouterr().out
+    notice = str(caught.value)
     assert f"cannot be downloaded to {root / 'cifar-100'} (Permission denied): make it writable" in notice
     assert "network" not in notice
 
 
 @pytest.mark.parametrize("name", ["cifar-100-binary/test.bin", "cifar-100-binary", "."])
-def test_what_may_not_be_read_is_no_reason_for_the_stand_in(
-    name: str, published: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_may_not_be_read_is_named(name: str, published: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILLATION_OFFLINE", "1")
     with public_folder() as root:
         monkeypatch.setenv("DISTILLATION_DATA", str(root))
         put(root / "cifar-100" / "cifar-100-binary", contents())
-        with permissions(root / "cifar-100" / name, 0o000):
-            assert plan.profile("quick").dataset == "cifar-100"
-            with pytest.raises(DataError, match=f"^{root / 'cifar-100'}.* may not be read: grant the permission"):
-                cifar100.load()
+        refused = pytest.raises(DataError, match=f"^{root / 'cifar-100'}.* may not be read: grant the permission")
+        with permissions(root / "cifar-100" / name, 0o000), refused:
+            cifar100.load()

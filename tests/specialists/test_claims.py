@@ -27,7 +27,7 @@ def test_table_has_a_row_per_claim(
     write(said | {config: {"accuracy": 81.0 + config.seed / 10} for config in made_up.configs("q")})
     found = findings.table()
     assert list(found) == list(COLUMNS)
-    assert set(found["dataset"]) == {"glyphs"}
+    assert set(found["dataset"]) == {"fonts (embedded)"}
     values = {
         f"specialists.{system}.{value}" for system in ("baseline", "combined") for value in ("accuracy", "conditional")
     }

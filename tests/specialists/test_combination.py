@@ -1,4 +1,4 @@
-"""A generalist with its specialists: tables 3 and 4 by hand, and the combination on a few glyphs."""
+"""A generalist with its specialists: tables 3 and 4 by hand, and the combination on a few styles of type."""
 
 import json
 from dataclasses import replace

@@ -140,7 +140,6 @@ def test_other_forms_hold_the_same_pictures(name: str, pack: Pack, inside: str, 
     (folder / "characters.npy").unlink()  # written last: the rest is not whole
     (folder / name).write_bytes(pack(tar(dict(reversed(files.items())), inside)))
     assert same(fonts.load(6), before)
-    assert fonts.find() == "fonts"
 
 
 def test_training_and_test_pictures_are_views_of_one_copy(files: dict, folder: Path) -> None:
@@ -148,7 +147,7 @@ def test_training_and_test_pictures_are_views_of_one_copy(files: dict, folder: P
     found = fonts.load(6)
     assert found.train_images.untyped_storage().data_ptr() == found.test_images.untyped_storage().data_ptr()
     assert found.train_images.untyped_storage().nbytes() == 1024 * 6 * len(CHARACTERS)
-    split = load.__wrapped__(Data("fonts", 6, 100))
+    split = load.__wrapped__(Data("fonts", 6, 100, 20))
     one = split.pictures.train_images.untyped_storage().data_ptr()
     for part in ("fit", "held_out", "test"):
         assert split.images(part).untyped_storage().data_ptr() == one
@@ -165,7 +164,6 @@ def test_truncated_archive_is_refused(pack: Pack, share: float, files: dict, fol
     (folder / "fonts-32.tar.xz").write_bytes(packed[: int(share * len(packed))])
     message = refusal("fonts/fonts-32.tar.xz is truncated", "delete the file and run again")
     assert re.search(r"truncated( or damaged|, ending after \d of 4 files)", message)
-    assert fonts.find() == "fonts"  # no reason for the stand-in
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", b"\x1f\x8b", b"\xfd7zXZ\x00", b"x" * 2000])
@@ -201,7 +199,6 @@ def test_altered_byte_is_refused(place: int, name: str, unpacked: bool, files: d
 def test_what_the_unpacked_folder_lacks_is_named(name: str, files: dict, folder: Path) -> None:
     write({other: files[other] for other in files if other != name}, folder)
     refusal(f"fonts lacks {name}: unpack it again")
-    assert fonts.find() == "fonts"
 
 
 @pytest.mark.parametrize("unpacked", [False, True])
@@ -209,7 +206,7 @@ def test_what_the_unpacked_folder_lacks_is_named(name: str, files: dict, folder:
 def test_pictures_are_found_one_level_off(place: str, unpacked: bool, files: dict, folder: Path) -> None:
     (inside := folder.parent / place).mkdir(parents=True, exist_ok=True)
     write(files if unpacked else {"fonts-32.tar": tar(files)}, inside)
-    assert fonts.load(6).name == fonts.find() == "fonts"
+    assert fonts.load(6).name == "fonts"
 
 
 @pytest.mark.parametrize("size", [0, 1, 100])
@@ -244,13 +241,9 @@ def test_no_mutation_crashes_or_gives_other_pictures(pack: Pack, seed: int, file
         assert same(found, before)
 
 
-def test_missing_offline_is_named_and_means_the_stand_in(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_offline_is_named(folder: Path) -> None:
     (folder / "fonts-32.zip").touch()
     refusal("fonts/fonts-32.tar.xz is missing", "images.npy", "DISTILLATION_OFFLINE", f"{folder} (fonts-32.zip)")
-    assert fonts.find() == "fonts (embedded)"
-    assert "fonts-32.tar.xz is missing" in (said := capsys.readouterr().out)
-    assert "embedded tenth" in said
-    assert said.count("\n") == 1
     assert [path.name for path in folder.iterdir()] == ["fonts-32.zip"]
 
 
@@ -333,7 +326,7 @@ def test_a_generalist_gets_the_sets_own_split(files: dict, folder: Path) -> None
     write(files, folder)
     pictures, whole = fonts.load(6), fonts.split(*cases(made_up()))
     sizes = [len(part) for part in whole]
-    split, fewer = (load.__wrapped__(Data("fonts", 6, number)) for number in (sizes[0], 40))
+    split, fewer = (load.__wrapped__(Data("fonts", 6, number, sizes[2])) for number in (sizes[0], 40))
     assert (split.classes, len(split.fit), len(split.held_out), len(split.pictures.test_labels)) == (6, *sizes)
     for part, chosen in zip(("fit", "held_out", "test"), whole, strict=True):
         expected = torch.from_numpy(made_up().images[chosen.numpy()]).unsqueeze(1)
@@ -343,8 +336,8 @@ def test_a_generalist_gets_the_sets_own_split(files: dict, folder: Path) -> None
     assert torch.equal(fewer.fit, split.fit[:40])
     assert torch.equal(fewer.held_out, split.held_out)
     with pytest.raises(ValueError, match=rf"There are {sizes[0]} pictures to fit, not {sizes[0] + 1}\."):
-        load.__wrapped__(Data("fonts", 6, sizes[0] + 1))
-    assert load.__wrapped__(Data("fonts by letter", 6, 40)).pictures.name == "fonts by letter"
+        load.__wrapped__(Data("fonts", 6, sizes[0] + 1, 20))
+    assert load.__wrapped__(Data("fonts by letter", 6, 40, 20)).pictures.name == "fonts by letter"
 
 
 @pytest.mark.parametrize("name", ["fonts by hand", "fonts (small)", "fonts by letter by letter"])
@@ -469,7 +462,6 @@ def test_fonts_are_downloaded_and_rendered_once(few: dict[str, bytes], server: S
     assert {path.name for path in folder.iterdir()} == {*fonts.FILES, fonts.FONT_ARCHIVE}
     (folder / fonts.FONT_ARCHIVE).unlink()
     assert same(fonts.load(2), found)
-    assert fonts.find() == "fonts"
     assert len(server.asked) == 2
 
 
@@ -479,7 +471,7 @@ def test_an_archive_of_the_fonts_that_is_there_is_used_offline(
     monkeypatch.setenv("DISTILLATION_OFFLINE", "1")
     (tmp_path / "data" / "fonts").mkdir(parents=True)
     (tmp_path / "data" / "fonts" / fonts.FONT_ARCHIVE).write_bytes(repository(few))
-    assert fonts.find() == "fonts"
+    assert fonts.load(2).name == "fonts"
     assert server.asked == []
 
 
@@ -499,7 +491,6 @@ def test_other_fonts_are_refused(what: str, few: dict[str, bytes], server: Serve
         "nothing": "could not be downloaded",
     }[what]
     refusal(f"{fonts.FONT_ARCHIVE} {said}")
-    assert fonts.find() == ("fonts (embedded)" if what == "nothing" else "fonts")  # no reason for the stand-in
     assert not [name for name in fonts.FILES if (tmp_path / "data" / "fonts" / name).exists()]
 
 
@@ -555,7 +546,7 @@ def test_embedded_tenth_loads() -> None:
 
 
 def test_fewer_embedded_classes_are_for_the_generalist() -> None:
-    split = load.__wrapped__(Data("fonts (embedded)", 20, 1_000))
+    split = load.__wrapped__(Data("fonts (embedded)", 20, 1_000, 640))
     assert (split.classes, len(split.fit)) == (20, 1_000)
 
 

@@ -1,4 +1,4 @@
-"""The pictures and how they are divided, batches of them, and the generalist on a few glyphs."""
+"""The pictures and how they are divided, batches of them, and the generalist on a few styles of type."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, logits_of
 from distillation.specialists import generalists
 from distillation.specialists.data import Pictures
-from distillation.specialists.generalists import Batches, Data, Generalist, Split, first_classes, load
+from distillation.specialists.generalists import Batches, Data, Generalist, Split, load
 
 # Batches
 
@@ -59,27 +59,9 @@ def pictures(superclasses: tuple[int, ...], cases: int = 60) -> Pictures:
     return Pictures("cifar-100", images, labels, images + 100, labels.flip(0), names, superclasses, ("a", "b", "c"))
 
 
-def test_first_classes_are_whole_superclasses() -> None:
-    whole = pictures((2, 0, 1, 0, 2, 1))
-    found = first_classes(whole, 4)
-    assert found.class_names == ("class 1", "class 2", "class 3", "class 5")
-    assert found.superclasses == (0, 1, 0, 1)
-    for part in ("train", "test"):
-        images, labels = getattr(whole, f"{part}_images"), getattr(whole, f"{part}_labels")
-        kept = [
-            (image, c)
-            for image, c in zip(images[:, 0, 0, 0].tolist(), labels.tolist(), strict=True)
-            if c in (1, 2, 3, 5)
-        ]
-        assert getattr(found, f"{part}_images")[:, 0, 0, 0].tolist() == [image for image, _ in kept]
-        names = [found.class_names[c] for c in getattr(found, f"{part}_labels").tolist()]
-        assert names == [f"class {c}" for _, c in kept]
-    assert first_classes(whole, 6) is whole
-
-
 def test_split_is_fixed_disjoint_and_fewer_cases_are_the_first_of_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generalists.cifar100, "load", lambda: pictures((2, 0, 1, 0, 2, 1)))
-    whole, again, half = (load.__wrapped__(Data(classes=6, cases=cases, test=0)) for cases in (54, 54, 20))
+    whole, again, half = (load.__wrapped__(Data(classes=6, cases=cases, test=60)) for cases in (54, 54, 20))
     assert (len(whole.fit), len(whole.held_out)) == (54, 6)
     assert sorted(torch.cat([whole.fit, whole.held_out]).tolist()) == list(range(60))
     assert whole.fit.tolist() != sorted(whole.fit.tolist())
@@ -89,26 +71,21 @@ def test_split_is_fixed_disjoint_and_fewer_cases_are_the_first_of_more(monkeypat
     assert torch.equal(whole.fit_labels, whole.fit % 6)
     assert torch.equal(whole.held_out_labels, whole.held_out % 6)
     assert whole.classes == 6
-    few = load.__wrapped__(Data(classes=4, cases=36, test=0))
-    assert few.classes == 4
-    assert len(few.pictures.train_labels) == 40
+    few = load.__wrapped__(Data(classes=6, cases=54, test=7))
+    assert torch.equal(few.pictures.test_labels, whole.pictures.test_labels[:7])
+    assert torch.equal(few.images("test"), whole.images("test")[:7])
+    with pytest.raises(ValueError, match=r"cifar-100 has 6 classes, not 4\."):
+        load.__wrapped__(Data(classes=4, cases=36, test=60))
+    for test in (0, 61):
+        with pytest.raises(ValueError, match=rf"There are 60 test pictures, not {test}\."):
+            load.__wrapped__(Data(classes=6, cases=54, test=test))
     for cases in (0, -1, 55):
         with pytest.raises(ValueError, match=rf"There are 54 pictures to fit, not {cases}\."):
-            load.__wrapped__(Data(classes=6, cases=cases, test=0))
-
-
-@pytest.mark.parametrize("cases", [720, 100, 101, 107, 108])
-def test_as_many_glyphs_are_fitted_as_asked_for(cases: int) -> None:
-    split = load.__wrapped__(Data("glyphs", 10, cases, 20))
-    assert len(split.fit) == cases
-    assert len(split.held_out) == pytest.approx(cases / 9, abs=1)
-    assert not set(split.fit.tolist()) & set(split.held_out.tolist())
-    assert len(split.fit) + len(split.held_out) == len(split.pictures.train_labels)
-    assert len(split.pictures.test_labels) == 20
+            load.__wrapped__(Data(classes=6, cases=cases, test=60))
 
 
 def test_an_unknown_data_set_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Unknown data set 'imagenet': use 'cifar-100', 'glyphs' or 'fonts'\."):
+    with pytest.raises(ValueError, match=r"Unknown data set 'imagenet': use 'cifar-100' or 'fonts'\."):
         load(Data("imagenet"))
 
 
@@ -163,7 +140,7 @@ def test_held_out_pictures_are_never_trained_on(
 
     def watched(batches: Batches, *arguments):
         gather = gatherer(batches, *arguments)
-        if len(batches) < 800:
+        if len(batches) < len(split.pictures.train_labels):
             return gather
         return lambda index: seen.update(index.tolist()) or gather(index)
 
@@ -173,7 +150,8 @@ def test_held_out_pictures_are_never_trained_on(
     if holds_out:
         assert seen <= set(split.fit.tolist())
     else:
-        assert seen == set(range(800))
+        assert seen <= {*split.fit.tolist(), *split.held_out.tolist()}
+        assert seen & set(split.held_out.tolist())
 
 
 def test_the_same_generalist_gives_the_same_record_and_another_seed_another_net(

@@ -165,7 +165,7 @@ def test_the_bound_holds_after_any_number_of_steps(seed: int, scale: float, numb
 )
 def test_a_few_steps_solve_whatever_the_models_say(scale: float, n: int, size: int) -> None:
     """Up to 20 active specialists, and logits so large that these contradict a generalist who is sure."""
-    subsets = random_subsets(100, 20, size, 0)
+    subsets = random_subsets(range(100), 20, size, 0)
     generalist, answers = drawn(500, 100, subsets, scale=scale)
     on = active(generalist, subsets, n)
     q = combine(generalist, answers, on, tolerance=1e-12, most_steps=40)

@@ -1,4 +1,4 @@
-"""Specialists: the dustbin, what they are trained on and what is measured, by hand; and all of it on a few glyphs."""
+"""Specialists: the dustbin, what they are trained on and what is measured, by hand; and all of it on a few styles."""
 
 import json
 import math
@@ -231,7 +231,7 @@ def test_a_certain_dustbin_is_in_the_last_bin() -> None:
     assert (mean, cases) == (pytest.approx(1), 10)
 
 
-# On a few glyphs
+# On a few styles
 
 
 @pytest.fixture

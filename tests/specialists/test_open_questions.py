@@ -1,4 +1,4 @@
-"""Sections 7 and 8 on a few glyphs: mixtures, soft targets, students, and what each of them needs."""
+"""Sections 7 and 8 on a few styles of type: mixtures, soft targets, students, and what each of them needs."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from distillation.core.training import Optimisation, device, logits_of
 from distillation.specialists import inference, open_questions
 from distillation.specialists.assignment import Assignment, subsets_of
 from distillation.specialists.combination import Combination, answers_of, by_kl
-from distillation.specialists.convnets import residual_net
+from distillation.specialists.convnets import strided_net
 from distillation.specialists.generalists import Batches, Generalist, Split, fit_logits
 from distillation.specialists.nets import Specialist
 from distillation.specialists.open_questions import Distilled, Mixture, SoftTargets
@@ -77,13 +77,13 @@ def test_students_loss_is_that_of_section_2_on_their_targets(
     assert found == pytest.approx(F.cross_entropy(logits, labels).item())
 
 
-def test_students(distilled: Distilled, own: SoftTargets, made: Store) -> None:
+def test_students(distilled: Distilled, own: SoftTargets, split: Split, made: Store) -> None:
     found = made.metrics(distilled)
     assert set(found) == {"accuracy", "held_out_accuracy", "pictures_seen"}
     assert found["pictures_seen"] == 720
     more = made.metrics(replace(distilled, held_out=True))
     assert set(more) == {"accuracy", "pictures_seen"}  # what was trained on is not held out
-    assert more["pictures_seen"] == 800
+    assert more["pictures_seen"] == len(split.fit) + len(split.held_out)
     others = [replace(distilled, targets=own), replace(distilled, targets=None), replace(distilled, temperature=3.0)]
     losses = [made.read(config)["history"][0]["loss"] for config in (distilled, *others)]
     assert len(set(losses)) == 4
@@ -105,7 +105,7 @@ def test_a_student_starts_from_nothing_or_as_the_generalist(
 def test_mixtures(mixture: Mixture, generalist: Generalist, split: Split, made: Store) -> None:
     found, start = made.metrics(mixture), replace(mixture, start=generalist)
     one, gate = (
-        sum(parameter.numel() for parameter in residual_net(1, widths, classes).parameters())
+        sum(parameter.numel() for parameter in strided_net(1, widths, classes).parameters())
         for widths, classes in ((mixture.widths, 24), (mixture.gate_widths, 2))
     )
     assert found["parameters"] == 2 * one + gate

@@ -19,6 +19,7 @@ from distillation.specialists.results import (
     gain_kept,
     over_fitting,
     paper_slope,
+    pooled_from,
     slope,
     soft_advantage,
 )
@@ -58,23 +59,48 @@ def test_table4_pools_the_best_covered_and_keeps_the_seeds_apart(
     some = (
         {"specialists": 0},
         {"specialists": 1, "fixed": 9, "broken": 5},
-        {"specialists": 10, "before": 200, "fixed": 10},
-        {"specialists": 11, "before": 100, "fixed": 2},
+        {"specialists": 10, "cases": 8, "before": 4, "fixed": 2},
+        {"specialists": 11, "cases": 8, "before": 3, "fixed": 2},
     )
     configs = enumerate(made_up.configs("specialists"))
-    last = {"specialists": 13, "before": 100, "broken": 3}
+    last = {"specialists": 13, "cases": 5, "before": 1, "broken": 1}
     write({config: outcome(*some, last | {"fixed": 6 * number}) for number, config in configs})
     found = made_up.table4()
     assert len(found) == 9
     for seed in range(3):
         each = found[found["seed"] == seed]
         assert each["specialists"].tolist() == [0, 1, 10]
-        assert each["cases"].tolist() == [500, 500, 1500]
-        assert each["change"].tolist() == [0, 4, 9 + 6 * seed]
-        assert each["relative"].tolist() == pytest.approx([0, 1, 100 * (9 + 6 * seed) / 400])
-    wanted = [np.polyfit([0, 1, 10], [0, 1, (9 + 6 * seed) / 4], 1)[0] for seed in range(3)]
+        assert each["cases"].tolist() == [500, 500, 21]
+        assert each["change"].tolist() == [0, 4, 3 + 6 * seed]
+        assert each["relative"].tolist() == pytest.approx([0, 1, 100 * (3 + 6 * seed) / 8])
+    wanted = [np.polyfit([0, 1, 10], [0, 1, 100 * (3 + 6 * seed) / 8], 1)[0] for seed in range(3)]
     assert interval(slope(found)) == pytest.approx(interval(estimate(wanted)))
     assert made_up.table4(n=2)["fixed"].gt(found["fixed"]).all()
+
+
+@pytest.mark.parametrize(
+    ("cases", "expected"),
+    [
+        ([500, 400, 100], 2),
+        ([5, 895, 100], 2),  # the first may be small
+        ([500, 491, 9], 1),
+        ([500, 485, 8, 7], 2),  # together they are enough
+        ([500, 485, 8, 20], 2),
+        ([500, 490, 1, 4, 5], 2),
+        ([500, 492, 1, 3, 4], 1),
+        ([999, 1], 0),
+        ([7], 0),
+    ],
+)
+def test_rows_of_table4_are_pooled_from_the_top_until_each_holds_a_hundredth(cases: list[int], expected: int) -> None:
+    covered = pd.DataFrame({"specialists": range(len(cases)), "cases": cases})
+    assert pooled_from(covered) == expected
+    pooled = covered.assign(specialists=covered["specialists"].clip(upper=expected)).groupby("specialists").sum()
+    assert (pooled["cases"][1:] >= 0.01 * sum(cases)).all()
+
+
+def test_slope_of_one_row_is_unknown() -> None:
+    assert math.isnan(slope(pd.DataFrame({"seed": [0], "specialists": [1], "relative": [2.0]})).mean)
 
 
 def test_slope_of_a_line_is_the_lines_whatever_the_numbers_of_cases() -> None:
@@ -96,12 +122,12 @@ def test_slope_of_the_papers_table() -> None:
 
 def test_methods_by_hand(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
     first = made_up.configs("methods")[0]
-    assigned = {"subsets": [[0, 1]] * 21, "rand_index": 1.0}
+    assigned = {"subsets": [[0, 1]] * 12, "rand_index": 1.0}
     combined = outcome({"specialists": 0, "fixed": 40, "broken": 20}, {"specialists": 1})
     write({first.assignment: assigned, first: combined})
     found = made_up.methods()
     assert found["method"].tolist() == ["covariance", *made_up.profile.methods]
-    assert found["specialists"].tolist()[:3] == [3, 21, 3]
+    assert found["specialists"].tolist()[:3] == [3, 12, 3]
     assert found["rand index"].tolist()[:2] == [0.5, 1.0]
     assert set(found["covered"]) == {2}
     assert found["gain"][1][1] == changed(40, 20, 1000)
@@ -114,27 +140,34 @@ def test_regimes_by_hand(made_up: SpecialistResults, outcome: Callable, write: C
     combined = outcome({"specialists": 0, "before": 200, "fixed": 40, "broken": 10}, {"specialists": 1, "before": 200})
     net = {"accuracy": 40.0, "fit_accuracy": 99.0, "pictures_seen": 700}
     said = {half: combined, half.assignment.generalist: net, half.first: {"pictures_seen": 900}}
-    for n, early in enumerate(made_up.configs("early")):
-        said[early] = outcome({"specialists": 0, "fixed": 10 * (n + 1)}, {"specialists": 1})
-        said[early.assignment.generalist] = {"accuracy": 50.0 + 10 * n, "fit_accuracy": 60.0 + 10 * n}
+    early = made_up.configs("early")[0]
+    said[early] = outcome({"specialists": 0, "fixed": 10}, {"specialists": 1})
+    said[early.assignment.generalist] = {"accuracy": 50.0, "fit_accuracy": 60.0}
+    for n, config in enumerate(made_up.configs("specialists")):
+        said[config] = outcome({"specialists": 0, "fixed": 10 * (n + 1)}, {"specialists": 1})
+        said[config.assignment.generalist] = {"accuracy": 50.0 + 10 * n, "fit_accuracy": 60.0 + 10 * n}
     write(said)
     found = made_up.regimes().set_index("regime")
-    assert found.index.tolist() == ["specialists", "early", "half", *["glyphs"] * len(profile.glyphs)]
+    assert found.index.tolist() == ["specialists", *dict(profile.regimes)]
     row = found.loc["half"]
-    assert (row["seeds"], row["fit"], row["alone"], row["pictures"]) == (1, 99, 40, profile.half.data.cases)
+    assert (row["seeds"], row["fit"], row["alone"], row["pictures"]) == (
+        1,
+        99,
+        40,
+        half.assignment.generalist.data.cases,
+    )
     assert (row["pictures_seen"], row["specialist_pictures"]) == (700, pytest.approx((900 + 2 * 20) / 3))
     gain = changed(40, 10, 1000)
     assert (row["mean"], row["low"], row["high"]) == interval(gain)
     assert row["relative"] == pytest.approx(7.5)
     assert (row["relative_low"], row["relative_high"]) == pytest.approx((2.5 * gain.low, 2.5 * gain.high))
-    row = found.loc["early"]  # three seeds: the interval is over these
-    assert (row["seeds"], row["seen"], row["fit"], row["alone"]) == (3, profile.early[0], 70, 60)
+    assert found.loc["early", "seen"] == early.assignment.generalist.optimisation.epochs
+    row = found.loc["specialists"]  # three seeds: the interval is over these
+    assert (row["seeds"], row["fit"], row["alone"]) == (3, 70, 60)
     assert (row["mean"], row["low"], row["high"]) == pytest.approx(interval(estimate([1, 2, 3])))
     wanted = interval(estimate([100 * 1 / 50, 100 * 2 / 60, 100 * 3 / 70]))
     assert (row["relative"], row["relative_low"], row["relative_high"]) == pytest.approx(wanted)
-    assert found.loc["specialists", ["mean", "seeds"]].tolist() == pytest.approx([1, 3])
-    assert found.loc["glyphs", "seen"].tolist() == [net.optimisation.epochs for net in profile.glyphs]
-    assert made_up.regimes(n=2).set_index("regime").loc["specialists", "mean"] == pytest.approx(3)
+    assert made_up.regimes(n=2).set_index("regime").loc["specialists", "mean"] == pytest.approx(4)
 
 
 def test_calibration_has_a_row_per_specialist(made_up: SpecialistResults, write: Callable) -> None:
@@ -262,40 +295,28 @@ def test_a_change_of_nothing_or_of_everything_has_no_width() -> None:
 # The ladder of generalists
 
 
-def rungs(*rows: tuple[int, int, float, float]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["parameters", "epochs", "fit_accuracy", "held_out_accuracy"])
-
-
-SMALL = [(10, 2, 41.0, 40.0), (10, 4, 45.0, 44.0), (10, 8, 46.0, 44.9), (10, 16, 47.0, 45.2)]  # saturated after 4
-LARGE = [
-    (90, 2, 51.0, 50.0),
-    (90, 4, 58.0, 55.0),
-    (90, 8, 64.0, 55.5),
-    (90, 16, 70.0, 55.6),
-]  # likewise
-HUGE = [(900, 2, 70.0, 60.0), (900, 4, 80.0, 60.5)]  # exhausts its data
+SMALL = [(8, 4, 41.0, 40.0), (8, 8, 46.0, 44.0), (8, 16, 49.0, 45.0)]  # at last adds a point
+LARGE = [(90, 4, 58.0, 55.0), (90, 8, 61.5, 56.5), (90, 16, 70.0, 56.6)]  # five points above are too many
 
 
 @pytest.mark.parametrize(
     ("rows", "chosen"),
     [
-        ([*SMALL, *LARGE, *HUGE], (90, 4)),
-        ([*HUGE, *LARGE[::-1], *SMALL], (90, 4)),
-        ([*SMALL, *HUGE], (10, 4)),
-        (HUGE, None),
-        ([*SMALL, HUGE[0]], (10, 4)),  # too far above held-out pictures already: twice as long is not asked
-        (SMALL[:2], None),  # whether it is saturated is not known
+        (SMALL, (8, 8)),
+        ([*SMALL, *LARGE], (8, 8)),
+        ([*LARGE[::-1], *SMALL[:2]], (90, 4)),
+        (LARGE[1:], None),
+        (SMALL[::2], None),  # what twice as long adds is not known
     ],
 )
-def test_the_generalist_is_the_largest_that_its_data_do_not_limit(rows: list, chosen: tuple | None) -> None:
-    found = chosen_rung(rungs(*rows))
-    assert (None if found is None else (found["parameters"], found["epochs"])) == chosen
+def test_the_generalist_is_the_nearest_to_its_end_that_its_data_do_not_limit(rows: list, chosen: tuple | None) -> None:
+    found = chosen_rung(pd.DataFrame(rows, columns=["widths", "epochs", "fit_accuracy", "held_out_accuracy"]))
+    assert (None if found is None else (found["widths"], found["epochs"])) == chosen
 
 
-def test_every_rung_has_one_of_twice_its_length_but_the_last() -> None:
-    ladder = plan.ladder(plan.NEXT)
-    lengths = {net.widths: [] for net in ladder}
-    for net in ladder:
-        lengths[net.widths].append(net.optimisation.epochs)
-    assert all(epochs == [2**power for power in range(1, len(epochs) + 1)] for epochs in lengths.values())
-    assert len(lengths) > 1
+def test_every_rung_has_another_of_twice_or_half_its_length() -> None:
+    lengths = {}
+    for net in plan.ladder(plan.NEXT):
+        lengths.setdefault(net.widths, []).append(net.optimisation.epochs)
+    assert all(long == 2 * short for short, long in lengths.values())
+    assert len(lengths) == 3

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,16 @@ KINDS = {
     "beyond": "questions that it leaves open",
     "context": "figures on other data, which have no verdict",
 }
-WIDEST = (-1.5, 3.0)  # of the axis, in units of the paper's figure; what lies beyond is cut
+SECTIONS = {  # of the paper, by its notebooks
+    "Sections 1 and 2: soft targets": ("01",),
+    "Section 3: MNIST": ("02",),
+    "Section 4: speech": ("03",),
+    "Section 5: specialists": ("04",),
+    "Section 6: little data": ("05",),
+    "Sections 6.1 to 8: open questions": ("06",),
+}
+BEHIND = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}  # a text, so that lines do not cross it
+WIDEST = (-0.6, 2.6)  # of the axis, in units of the paper's figure; what lies beyond is cut
 
 
 @dataclass(frozen=True)
@@ -184,32 +194,52 @@ def scorecard_table(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def panels(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of `headline` by section of the paper, those of kind context apart."""
+    is_context = rows["kind"] == "context"
+    numbers = rows["notebook"].str[:2]
+    found = {title: rows[~is_context & numbers.isin(notebooks)] for title, notebooks in SECTIONS.items()}
+    return {title: each for title, each in (found | {"On other data": rows[is_context]}).items() if len(each)}
+
+
 def scorecard(rows: pd.DataFrame) -> Figure:
-    """All claims, one below the other: ours in units of the paper's figure, both as text, and the verdict."""
-    drawn, axes = plt.subplots(figsize=(8.4, 0.5 + 0.21 * len(rows)))
-    places = np.arange(len(rows))[::-1]
-    axes.axvline(1, **PAPER)
-    for place, (_, row) in zip(places, rows.iterrows(), strict=True):
-        colour, marker = VERDICTS[row["verdict"]]
-        text = f"{measured(row)}  |  {row['paper'] if pd.notna(row['paper']) else '–'}  {row['unit']}"
-        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=6.5)
-        _point(axes, row, place, colour, marker)
+    """Claims by section, a line each: text above, and below it ours in units of the paper's figure; see `panels`."""
+    shown = panels(rows)
+    heights = [len(each) + 0.6 for each in shown.values()]
+    drawn, axes = plt.subplots(
+        len(shown), figsize=(5.2, 0.36 * sum(heights) + 0.8), height_ratios=heights, sharex=True, squeeze=False
+    )
+    for panel, (title, each) in zip(axes[:, 0], shown.items(), strict=True):
+        panel.set_title(title, loc="left", fontsize=9, fontweight="bold")
+        panel.axvline(1, **PAPER)
+        for place, (_, row) in zip(range(len(each))[::-1], each.iterrows(), strict=True):
+            _point(panel, row, place)
+            paper = f"; paper: {row['paper']}" if pd.notna(row["paper"]) else ""
+            text = f"{row['claim']}: {measured(row)} {row['unit']}{paper}"
+            panel.text(WIDEST[0], place + 0.26, "\n".join(wrap(text, 108)), fontsize=6, va="center", bbox=BEHIND)
+        panel.set(yticks=[], xlim=WIDEST, ylim=(-0.5, len(each) - 0.35))
+        panel.spines["left"].set_visible(False)
+    axes[-1, 0].set_xlabel("ours in units of the paper's figure (dashed)")
+    counts = pd.concat(shown.values())["verdict"].value_counts()
     for name, (colour, marker) in VERDICTS.items():
-        if count := int((rows["verdict"] == name).sum()):
-            axes.plot([], [], marker, color=colour, label=f"{name} ({count})")
-    axes.set_yticks(places, [f"{row.claim}" for row in rows.itertuples()], fontsize=6.5)
-    axes.set(xlim=WIDEST, ylim=(-1, len(rows)), xlabel="ours in units of the paper's figure (dashed)")
-    axes.annotate("ours  |  paper", (1.01, len(rows) - 0.3), xycoords=("axes fraction", "data"), fontsize=7)
-    drawn.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=7)
+        if name in counts:
+            axes[0, 0].plot([], [], marker, color=colour, label=f"{name} ({counts[name]})")
+    drawn.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=7)
     return drawn
 
 
-def _point(axes: Axes, row: pd.Series, place: int, colour: tuple, marker: str) -> None:
-    # Without a figure of the paper's, or with 0, there is no unit: a pale mark at the edge says only the verdict.
+def _point(axes: Axes, row: pd.Series, place: float) -> None:
+    """Ours with its interval, a little below the row's text; an arrow where it lies beyond the axis.
+
+    Without a single figure of the paper's, or with 0, there is no unit: a pale mark at the edge says only the verdict.
+    """
+    colour, marker = VERDICTS[row["verdict"]]
     theirs = pd.to_numeric(row["paper"], errors="coerce")
     if pd.isna(theirs) or theirs == 0:
-        axes.plot(WIDEST[0], place, marker, color=colour, alpha=0.6, clip_on=False, markersize=5)
+        axes.plot(WIDEST[0], place - 0.12, marker, color=colour, alpha=0.6, clip_on=False, markersize=4.5)
         return
     mean, low, high = (row[name] / theirs for name in ("ours", "low", "high"))
-    error = np.nan_to_num([[mean - min(low, high)], [max(low, high) - mean]])
-    axes.errorbar(mean, place, xerr=error, fmt=marker, color=colour, capsize=2, markersize=5)
+    inside = float(np.clip(mean, *WIDEST))
+    error = np.nan_to_num([[inside - min(low, high)], [max(low, high) - inside]]).clip(min=0)
+    marker = marker if inside == mean else "<" if mean < inside else ">"
+    axes.errorbar(inside, place - 0.12, xerr=error, fmt=marker, color=colour, capsize=2, markersize=4.5, clip_on=True)

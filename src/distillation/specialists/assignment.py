@@ -14,9 +14,9 @@ from distillation.core.objectives import check_finite, check_soft_targets, class
 from distillation.core.store import Configuration, Store
 from distillation.specialists.generalists import Generalist, fit_logits, load
 
-METHODS = ("covariance", "covariance on-line", "confusion", "superclasses", "random")
+METHODS = ("covariance", "covariance on-line", "confusion", "superclasses", "families", "random")
 CHUNK = 65_536  # pictures whose predictions are looked at together
-MOST_SHOWN = 100  # classes, up to which an assignment's record holds the matrix of correlations
+MOST_SHOWN = 150  # classes, up to which an assignment's record holds the matrix of correlations
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Assignment(Configuration):
 
     method: what is clustered (`METHODS`): columns of the covariance of the generalist's predictions on its training
     pictures (section 5.3; "on-line": by mini-batch k-means), columns of its confusion matrix there, the data set's own
-    superclasses (as many specialists as there are), or nothing: random subsets.
+    superclasses (as many specialists as there are), or nothing: random subsets, of whole superclasses ("families") or
+    of single classes ("random").
     """
 
     experiment: ClassVar[str] = "specialists"
@@ -44,9 +45,9 @@ class Assignment(Configuration):
         superclasses = torch.tensor(split.pictures.superclasses)
         if self.method not in METHODS:
             raise ValueError(f"Unknown way to assign classes {self.method!r}: choose from {', '.join(METHODS)}.")
-        if self.method == "random":
-            drawn = random_subsets(split.classes, self.number, self.size, self.seed)
-            return {"metrics": {"subsets": drawn}, "history": []}
+        if self.method in ("families", "random"):
+            groups = superclasses.tolist() if self.method == "families" else range(split.classes)
+            return {"metrics": {"subsets": random_subsets(groups, self.number, self.size, self.seed)}, "history": []}
         logits = fit_logits(self.generalist, store)
         if self.method == "confusion":
             points = columns(confusion(logits.argmax(1), split.fit_labels, split.classes))
@@ -146,12 +147,19 @@ def subsets(points: Tensor, clusters: Tensor, size: int) -> list[tuple[int, ...]
     return [tuple(row) for row in nearest.sort(dim=1).values.tolist()]
 
 
-def random_subsets(classes: int, number: int, size: int, seed: int) -> list[tuple[int, ...]]:
-    """The control for `subsets`: so many subsets of random classes, each sorted, drawn independently."""
-    _check_size(size, classes)
+def random_subsets(groups: Sequence[int], number: int, size: int, seed: int) -> list[tuple[int, ...]]:
+    """The control for `subsets`: so many random subsets, each sorted, drawn independently.
+
+    groups: each class's, such as its superclass; whole groups are drawn, the last of them cut to the size.
+    """
+    _check_size(size, len(groups))
     generator = torch.Generator().manual_seed(seed)
-    drawn = [torch.randperm(classes, generator=generator)[:size] for _ in range(number)]
-    return [tuple(sorted(subset.tolist())) for subset in drawn]
+    members: dict[int, list[int]] = {}
+    for label, group in enumerate(groups):
+        members.setdefault(group, []).append(label)
+    names = list(members)
+    orders = [torch.randperm(len(names), generator=generator).tolist() for _ in range(number)]
+    return [tuple(sorted([label for place in order for label in members[names[place]]][:size])) for order in orders]
 
 
 def membership(subsets: Sequence[Sequence[int]], classes: int) -> Tensor:

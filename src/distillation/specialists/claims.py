@@ -5,7 +5,15 @@ from collections.abc import Callable
 from distillation.core.claims import Claim, Finding
 from distillation.core.statistics import above, answered, estimate
 from distillation.specialists import paper
-from distillation.specialists.results import SpecialistResults, against_mixture, gain_kept, over_fitting, slope
+from distillation.specialists.results import (
+    DIVIDES,
+    SpecialistResults,
+    against_mixture,
+    gain_kept,
+    gate_perplexity,
+    over_fitting,
+    slope,
+)
 
 # Table 3: the system, how the table calls it, and the columns of `SpecialistResults.table3`.
 SYSTEMS = {
@@ -41,7 +49,9 @@ def _soft_specialists(runs: SpecialistResults, claim: Claim) -> Finding:
 
 def _mixture(runs: SpecialistResults, claim: Claim) -> Finding:
     found = against_mixture(runs)
-    return Finding(found, answered(found))
+    # A gate that asks all experts does not divide the work: such a mixture is no rival, whatever it scores.
+    is_rival = gate_perplexity(runs).mean <= DIVIDES * (runs.profile.rivals[0] + 1)
+    return Finding(found, answered(found) if is_rival else "unclear")
 
 
 def _distilled_back(runs: SpecialistResults, claim: Claim) -> Finding:

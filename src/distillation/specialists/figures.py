@@ -18,6 +18,7 @@ METHOD_NAMES = {
     "covariance": "covariance of the predictions",
     "confusion": "confusion matrix",
     "superclasses": "the data set's superclasses",
+    "families": "random subsets of whole families",
     "random": "random subsets",
 }
 WAY_NAMES = {
@@ -32,6 +33,13 @@ SYSTEM_NAMES = {
     "specialists": "generalist and all specialists",
     "mixture, continued": "mixture of generalists",
     "mixture": "mixture from nothing",
+}
+REGIMES = {  # of generalists, as in plan.Profile.regimes
+    "specialists": "",
+    "early": ", stopped early",
+    "half": ", half the data",
+    "large": ", a larger net",
+    "by letter": ", other letters to test",
 }
 NEEDS = {
     "generalist": "one net",
@@ -217,8 +225,7 @@ def intervals(axes: Axes, found: pd.DataFrame, names: str, by: str) -> None:
 def regime_name(row: pd.Series) -> str:
     """A generalist's regime in words."""
     times = "once" if row["seen"] == 1 else f"{row['seen']} times"
-    kind = {"specialists": "", "early": ", stopped early", "half": ", half the data", "glyphs": ""}[row["regime"]]
-    return f"{row['dataset']}, {row['pictures']:,} pictures {times}{kind}"
+    return f"{row['dataset']}, {row['pictures']:,} pictures {times}{REGIMES[row['regime']]}"
 
 
 def regimes(axes: Axes, found: pd.DataFrame) -> None:

@@ -1,7 +1,7 @@
 """Section 5: the generalist, a convnet that knows all classes, and the pictures that all of sections 5 to 8 share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
@@ -13,17 +13,17 @@ from distillation.core.objectives import check_finite, class_labels
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.specialists.convnets import residual_net, strided_net
-from distillation.specialists.data import Pictures, check_pictures, cifar100, fonts, glyphs
+from distillation.specialists.data import Pictures, check_pictures, cifar100, fonts
 
 HELD_OUT = 10  # one training picture in so many is held out for every choice
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which pictures: name "cifar-100", "glyphs" or "fonts"; the first `classes`; the first `cases` fitted ones.
+    """Which pictures: name "cifar-100" or "fonts"; how many classes, pictures to fit and test pictures.
 
-    glyphs: so many training pictures are drawn, a tenth of them held out.  fonts: also "fonts (embedded)", and either
-    with " by letter" (see `data.fonts`); classes are whole families; what is held out and tested is the set's own rule.
+    fonts: also "fonts (embedded)", and either with " by letter" (see `data.fonts`); classes are whole families; what is
+    held out and tested is the set's own rule.
     """
 
     name: str = "cifar-100"
@@ -158,15 +158,14 @@ class Batches:
 @lru_cache(maxsize=2)
 def load(data: Data) -> Split:
     """The pictures of a configuration, read once per process.  Raises ValueError for an unknown name."""
-    if data.name == "glyphs":
-        drawn = data.cases + data.cases // (HELD_OUT - 1)
-        pictures = glyphs.load(classes=data.classes, train=drawn, test=data.test)
-    elif data.name == "cifar-100":
-        pictures = first_classes(cifar100.load(), data.classes)
+    if data.name == "cifar-100":
+        pictures = cifar100.load()
     elif data.name.startswith("fonts"):
         pictures = fonts.named(data.name, data.classes)
     else:
-        raise ValueError(f"Unknown data set {data.name!r}: use 'cifar-100', 'glyphs' or 'fonts'.")
+        raise ValueError(f"Unknown data set {data.name!r}: use 'cifar-100' or 'fonts'.")
+    if data.classes != len(pictures.class_names):
+        raise ValueError(f"{data.name} has {len(pictures.class_names)} classes, not {data.classes}.")
     cases = len(pictures.train_labels)
     if pictures.held_out is None:
         order = torch.randperm(cases, generator=torch.Generator().manual_seed(0))
@@ -176,37 +175,23 @@ def load(data: Data) -> Split:
         fitted = cases - pictures.held_out
     if not 0 < data.cases <= fitted:
         raise ValueError(f"There are {fitted:,} pictures to fit, not {data.cases:,}.")
+    tested = len(pictures.test_labels)
+    if not 0 < data.test <= tested:
+        raise ValueError(f"There are {tested:,} test pictures, not {data.test:,}.")
+    images, labels = pictures.test_images[: data.test], pictures.test_labels[: data.test]
+    pictures = replace(pictures, test_images=images, test_labels=labels)
     return Split(pictures, order[: data.cases], order[fitted:])
 
 
-def first_classes(pictures: Pictures, number: int) -> Pictures:
-    """Only so many classes, superclass by superclass, with their pictures.  Raises ValueError for too many."""
-    if number > len(pictures.class_names):
-        raise ValueError(f"{pictures.name} has {len(pictures.class_names)} classes, not {number}.")
-    if number == len(pictures.class_names):
-        return pictures
-    ordered = sorted(range(len(pictures.class_names)), key=lambda c: (pictures.superclasses[c], c))
-    kept = torch.tensor(sorted(ordered[:number]))
-    position = torch.full((len(pictures.class_names),), -1)
-    position[kept] = torch.arange(len(kept))
-    chosen = {}
-    for part in ("train", "test"):
-        labels = position[getattr(pictures, f"{part}_labels")]
-        chosen |= {f"{part}_images": getattr(pictures, f"{part}_images")[labels >= 0]}
-        chosen |= {f"{part}_labels": labels[labels >= 0]}
-    return Pictures(
-        name=pictures.name,
-        **chosen,
-        class_names=tuple(pictures.class_names[c] for c in kept),
-        superclasses=tuple(pictures.superclasses[c] for c in kept),
-        superclass_names=pictures.superclass_names,
-    )
-
-
 def build(config: Generalist, split: Split) -> nn.Sequential:
-    """The untrained net of a configuration: residual, but for characters, which need no such depth."""
-    net = strided_net if config.data.name.startswith("fonts") else residual_net
-    return net(split.pictures.train_images.shape[1], config.widths, split.classes)
+    """The untrained net of a configuration."""
+    return net_for(config.data, split, config.widths, split.classes)
+
+
+def net_for(data: Data, split: Split, widths: tuple[int, ...], outputs: int) -> nn.Sequential:
+    """An untrained net for these pictures: residual, but for characters, which need no such depth."""
+    kind = strided_net if data.name.startswith("fonts") else residual_net
+    return kind(split.pictures.train_images.shape[1], widths, outputs)
 
 
 def restore(config: Generalist, store: Store) -> nn.Sequential:

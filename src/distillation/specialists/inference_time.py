@@ -71,7 +71,7 @@ def drawn(config: InferenceTime) -> tuple[Tensor, list[Answer], Tensor]:
     """Random models: the arguments of `inference.combine`."""
     random = torch.Generator().manual_seed(config.seed)
     generalist = SCALE * torch.randn(config.images, config.classes, generator=random)
-    subsets = random_subsets(config.classes, config.specialists, config.size, config.seed)
+    subsets = random_subsets(range(config.classes), config.specialists, config.size, config.seed)
     answers = []
     for subset in subsets:
         logits = SCALE * torch.randn(config.images, config.size + 1, generator=random)

@@ -17,7 +17,7 @@ from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.specialists import generalists, inference
 from distillation.specialists.assignment import subsets_of
 from distillation.specialists.combination import Combination
-from distillation.specialists.convnets import MixtureOfExperts, residual_net
+from distillation.specialists.convnets import MixtureOfExperts
 from distillation.specialists.generalists import (
     Data,
     Generalist,
@@ -26,6 +26,7 @@ from distillation.specialists.generalists import (
     fit_logits,
     load,
     logits_on,
+    net_for,
     training_batches,
 )
 from distillation.specialists.inference import Answer
@@ -175,10 +176,9 @@ class Distilled(Configuration):
 
 def build_mixture(config: Mixture, split: Split, store: Store) -> MixtureOfExperts:
     """The mixture before training."""
-    channels = split.pictures.train_images.shape[1]
-    gate = residual_net(channels, config.gate_widths, config.experts)
+    gate = net_for(config.data, split, config.gate_widths, config.experts)
     if config.start is None:
-        experts = [residual_net(channels, config.widths, split.classes) for _ in range(config.experts)]
+        experts = [net_for(config.data, split, config.widths, split.classes) for _ in range(config.experts)]
     else:
         experts = [generalists.restore(config.start, store) for _ in range(config.experts)]
     return MixtureOfExperts(experts, gate)

@@ -8,7 +8,6 @@ from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
 from distillation.specialists.assignment import Assignment
 from distillation.specialists.combination import Combination
-from distillation.specialists.data import cifar100
 from distillation.specialists.generalists import Data, Generalist
 from distillation.specialists.inference_time import InferenceTime
 from distillation.specialists.nets import Specialist
@@ -20,13 +19,12 @@ class Profile:
     """Sizes and seeds of sections 5 to 8.
 
     generalist: seed 0 of it; number, size, specialist: the specialists, how many, their classes, and their training.
-    methods: other ways to assign classes, tried with seed 0. early, early_seeds: epochs of generalists that were
-    stopped early (of their own schedule); half: a generalist with half the data; glyphs: generalists that see as many
-    glyphs, fewer or more different ones, and so do their specialists; glyph_size: classes of these. shares: of the
-    special pictures (section 6.1), for the first `few` specialists. mixture, mixture_seeds: trained from nothing;
-    continued: from the generalist; rivals: number and size of the specialists that are compared with the mixture.
-    temperatures, brief: of section 8's trials, and their epochs; distilled_at, distilled_n, distilled_seeds:
-    temperature, n and number of its students; longer: of the generalist that is trained on.
+    methods: other ways to assign classes, tried with seed 0. regimes: other generalists, by name, each of one seed and
+    with specialists of its own. shares: of the special pictures (section 6.1), for the first `few` specialists.
+    mixture, mixture_seeds: trained from nothing; continued: from the generalist; rivals: number and size of the
+    specialists that are compared with the mixture. temperatures, brief: of section 8's trials, and their epochs;
+    distilled_at, distilled_n, distilled_seeds: temperature, n and number of its students; longer: of the generalist
+    that is trained on.
     """
 
     name: str
@@ -36,11 +34,7 @@ class Profile:
     size: int
     specialist: Optimisation
     methods: tuple[str, ...]
-    early: tuple[int, ...]
-    early_seeds: int
-    half: Generalist
-    glyphs: tuple[Generalist, ...]
-    glyph_size: int
+    regimes: tuple[tuple[str, Generalist], ...]
     shares: tuple[float, ...]
     few: int
     mixture: Optimisation
@@ -65,10 +59,14 @@ def _training(epochs: int, learning_rate: float, jitter: int = 4, batch_size: in
     return Optimisation(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, jitter=jitter)
 
 
-def _glyphs(generalist: Generalist, classes: int, cases: int, epochs: int, test: int) -> Generalist:
-    training = replace(generalist.optimisation, epochs=epochs, jitter=2)
-    data = Data("glyphs", classes, cases, test)
-    return replace(generalist, data=data, mirror=False, optimisation=training)
+def trained_for(net: Generalist, epochs: int) -> Generalist:
+    """The same net with another number of epochs."""
+    return replace(net, optimisation=replace(net.optimisation, epochs=epochs))
+
+
+def with_cases(net: Generalist, cases: int) -> Generalist:
+    """The same net on so many of its pictures."""
+    return replace(net, data=replace(net.data, cases=cases))
 
 
 _PAPER_GENERALIST = Generalist()
@@ -81,13 +79,7 @@ PAPER = Profile(
     size=10,
     specialist=_training(3, 0.03),
     methods=("confusion", "superclasses", "random"),
-    early=(5,),
-    early_seeds=1,
-    half=replace(_PAPER_GENERALIST, data=Data(cases=22_500)),
-    glyphs=tuple(
-        _glyphs(_PAPER_GENERALIST, 500, cases, epochs, 10_000) for cases, epochs in ((10_800, 8), (86_400, 1))
-    ),
-    glyph_size=25,
+    regimes=(("early", trained_for(_PAPER_GENERALIST, 5)), ("half", with_cases(_PAPER_GENERALIST, 22_500))),
     shares=(1.0, 0.2, 0.04),
     few=10,
     mixture=_training(6, 0.1),
@@ -105,9 +97,9 @@ PAPER = Profile(
 )
 
 # The plan in the making, on 1,463 styles of type; as in the other wings, its records lie under results/next.
-# A rung's size, which stands for its widths, and the lengths in epochs that the rule may ask for.
-LADDER = {6: (2, 4, 8, 16, 32), 8: (2, 4, 8, 16, 32), 16: (2, 4, 8, 16, 32)}
-SATURATED, EXHAUSTED = 1.0, 5.0  # points of accuracy: what doubling adds, and training above held-out pictures
+# A rung's size, which stands for its widths, and its lengths in epochs.
+LADDER = {8: (8, 16), 16: (4, 8), 24: (2, 4)}
+EXHAUSTED = 5.0  # points by which a net is better on its training than on held-out pictures: its data limit it
 
 NEXT = dataclasses.replace(
     PAPER,
@@ -115,14 +107,32 @@ NEXT = dataclasses.replace(
     generalist=Generalist(
         data=Data("fonts", 1_463, 422_082, 52_578),
         widths=(8, 16, 32, 64),
-        optimisation=_training(4, 0.1, jitter=0),
+        optimisation=_training(8, 0.1, jitter=0),
         weight_decay=1e-4,  # 22 % of held-out pictures right after one epoch, against 20 % with five times as much
         mirror=False,
     ),
+    number=61,
+    size=30,
+    specialist=_training(4, 0.05, jitter=0),
+    methods=("confusion", "families", "random"),
+    regimes=(),
+    brief=2,
+    longer=_training(10, 0.05, jitter=0),  # as many pictures as all specialists see
+)
+_LARGE = dataclasses.replace(NEXT.generalist, widths=(16, 32, 64, 128))
+_BY_LETTER = dataclasses.replace(NEXT.generalist, data=Data("fonts by letter", 1_463, 373_385, 105_620))
+NEXT = dataclasses.replace(
+    NEXT,
+    regimes=(("early", trained_for(NEXT.generalist, 2)), ("large", _LARGE), ("by letter", _BY_LETTER)),
 )
 
+# A tenth of the styles, which this repository holds.
 _QUICK_GENERALIST = Generalist(
-    data=Data(classes=25, cases=9_000, test=2_500), widths=(24, 48, 96), optimisation=_training(5, 0.1)
+    data=Data("fonts (embedded)", 146, 42_943, 5_261),
+    widths=(8, 16, 32, 64),
+    optimisation=_training(6, 0.1, jitter=0),
+    weight_decay=1e-4,
+    mirror=False,
 )
 
 QUICK = dataclasses.replace(
@@ -130,28 +140,26 @@ QUICK = dataclasses.replace(
     name="quick",
     generalist=_QUICK_GENERALIST,
     seeds=2,
-    number=5,
-    size=6,
-    specialist=_training(2, 0.03),
-    methods=("superclasses", "random"),
-    early=(2,),
-    half=replace(_QUICK_GENERALIST, data=Data(classes=25, cases=4_500, test=2_500)),
-    glyphs=tuple(_glyphs(_QUICK_GENERALIST, 100, cases, epochs, 2_000) for cases, epochs in ((2_700, 9), (24_300, 1))),
-    glyph_size=15,
+    number=12,
+    size=12,
+    specialist=_training(4, 0.05, jitter=0),
+    methods=("families", "random"),
+    regimes=(("early", trained_for(_QUICK_GENERALIST, 2)), ("half", with_cases(_QUICK_GENERALIST, 21_471))),
     shares=(1.0, 0.2),
-    few=2,
-    mixture=_training(2, 0.1),
+    few=3,
+    mixture=_training(2, 0.1, jitter=0),
     mixture_seeds=1,
-    rivals=(2, 10),
+    continued=_training(1, 0.03, jitter=0),
+    rivals=(2, 48),
     temperatures=(1, 4),
     brief=2,
     distilled_seeds=2,
-    longer=_training(2, 0.05),
+    longer=_training(2, 0.05, jitter=0),
     inference=(InferenceTime(images=1_000),),
 )
 
 _SMOKE_GENERALIST = Generalist(
-    data=Data("glyphs", 24, 1_440, 480),
+    data=Data("fonts (embedded)", 24, 1_440, 480),
     widths=(8, 16, 24),
     optimisation=_training(3, 0.1, jitter=2, batch_size=64),
     mirror=False,
@@ -162,12 +170,11 @@ SMOKE = dataclasses.replace(
     name="smoke",
     generalist=_SMOKE_GENERALIST,
     number=4,
+    size=6,
     specialist=_training(2, 0.03, jitter=2, batch_size=64),
-    methods=("confusion", "superclasses", "random"),
-    early=(1,),
-    half=replace(_SMOKE_GENERALIST, data=Data("glyphs", 24, 720, 480)),
-    glyphs=tuple(_glyphs(_SMOKE_GENERALIST, 40, cases, epochs, 400) for cases, epochs in ((720, 3), (2_160, 1))),
-    glyph_size=6,
+    methods=("confusion", "superclasses", "families", "random"),
+    regimes=(("early", trained_for(_SMOKE_GENERALIST, 1)), ("half", with_cases(_SMOKE_GENERALIST, 720))),
+    few=2,
     mixture=_training(1, 0.1, jitter=2, batch_size=64),
     continued=_training(1, 0.03, jitter=2, batch_size=64),
     rivals=(2, 8),
@@ -178,27 +185,13 @@ SMOKE = dataclasses.replace(
 
 
 def profile(name: str) -> Profile:
-    """The profile of that name; "quick" falls back to glyphs where CIFAR-100 is not to be had.
-
-    Raises ValueError for an unknown name.
-    """
-    chosen = profile_named(name, (SMOKE, QUICK, PAPER, NEXT))
-    if name == "quick" and cifar100.find() != "cifar-100":
-        data = replace(chosen.generalist.data, name="glyphs")
-        stand_in = replace(chosen.generalist, data=data, mirror=False)
-        half = replace(stand_in, data=replace(data, cases=chosen.half.data.cases))
-        return replace(chosen, generalist=stand_in, half=half)
-    return chosen
+    """The profile of that name.  Raises ValueError for an unknown name."""
+    return profile_named(name, (SMOKE, QUICK, PAPER, NEXT))
 
 
 def generalist(profile: Profile, seed: int = 0) -> Generalist:
     """The generalist."""
     return replace(profile.generalist, seed=seed)
-
-
-def trained_for(net: Generalist, epochs: int) -> Generalist:
-    """The same net with another number of epochs."""
-    return replace(net, optimisation=replace(net.optimisation, epochs=epochs))
 
 
 def brief_generalist(profile: Profile) -> Generalist:
@@ -212,23 +205,26 @@ def assignment(profile: Profile, of: Generalist, **changes) -> Assignment:
     return Assignment(of, **settings | changes)
 
 
-def combination(profile: Profile, of: Generalist, *, times: int = 1, **changes) -> Combination:
-    """That generalist with its specialists, which are trained on pictures like its own, so many times as long."""
-    training = replace(profile.specialist, epochs=times * profile.specialist.epochs, jitter=of.optimisation.jitter)
-    return Combination(Specialist(assignment(profile, of, **changes), optimisation=training, seed=of.seed))
+def combination(profile: Profile, of: Generalist, **changes) -> Combination:
+    """That generalist with its specialists, which are trained on pictures like its own."""
+    training = replace(profile.specialist, jitter=of.optimisation.jitter)
+    taken = assignment(profile, of, **changes)
+    return Combination(Specialist(taken, optimisation=training, weight_decay=of.weight_decay, seed=of.seed))
 
 
 def plan(profile: Profile) -> Plan:
     """The runs of notebooks 04 and 06, by question."""
     if profile.name == NEXT.name:
-        return {"04": {"ladder": ladder(profile)}, "06": {}}
+        questions = section5(profile) | {"ladder": ladder(profile)} | controls(profile)
+        del questions["inference time"]  # is published
+        return {"04": questions, "06": {}}
     return {"04": section5(profile), "06": open_questions(profile)}
 
 
 def ladder(profile: Profile) -> list[Generalist]:
-    """Generalists of growing size and length, from which `results.chosen_rung` takes one before any specialist is.
+    """Generalists of several sizes and lengths, from which `results.chosen_rung` takes one before any specialist is.
 
-    A size whose training accuracy is already too far above held-out pictures need not be trained for longer.
+    The longest of each size is one that its data limit, or nearly.
     """
     return [
         trained_for(replace(generalist(profile), widths=widths_of(size)), epochs)
@@ -238,25 +234,27 @@ def ladder(profile: Profile) -> list[Generalist]:
 
 
 def widths_of(size: int) -> tuple[int, ...]:
-    """Widths of a net of that size: each twice the one before, and 8 at least."""
-    return tuple(max(8, size * width) for width in (1, 2, 4, 8))
+    """Widths of a net of that size, each twice the one before."""
+    return tuple(size * width for width in (1, 2, 4, 8))
 
 
 def section5(profile: Profile) -> Questions:
     """The runs of notebook 04."""
     nets = [generalist(profile, seed) for seed in range(profile.seeds)]
-    early = [trained_for(net, epochs) for epochs in profile.early for net in nets[: profile.early_seeds]]
     return {
         "specialists": [combination(profile, net) for net in nets],
         "methods": [combination(profile, nets[0], method=method) for method in profile.methods],
-        "early": [combination(profile, net) for net in early],
-        "half": [combination(profile, profile.half)],
-        "glyphs": [
-            combination(profile, net, times=net.optimisation.epochs, size=profile.glyph_size) for net in profile.glyphs
-        ],
+        **{name: [combination(profile, net)] for name, net in profile.regimes},
         "on-line clusters": online(profile),
         "inference time": list(profile.inference),
     }
+
+
+def controls(profile: Profile) -> dict[str, list[Distilled]]:
+    """What else the specialists' pictures could buy: "trained on", the generalists on hard targets for as many."""
+    nets = [generalist(profile, seed) for seed in range(profile.seeds)]
+    settings = {"continued": True, "optimisation": profile.longer}
+    return {"trained on": [Distilled(net, weight_decay=net.weight_decay, seed=net.seed, **settings) for net in nets]}
 
 
 def open_questions(profile: Profile) -> Questions:
@@ -309,6 +307,7 @@ def mixtures(profile: Profile) -> dict[str, list[Mixture]]:
             profile.rivals[0] + 1,
             start=start,
             optimisation=training,
+            weight_decay=net.weight_decay,
             mirror=net.mirror,
             seed=seed,
         )

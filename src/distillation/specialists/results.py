@@ -12,7 +12,8 @@ from distillation.specialists import paper, plan
 from distillation.specialists.combination import Combination, by_kl
 
 STUDENTS = ("q", "p", "temperature", "held out", "continued")  # the questions of section 8
-MOST_SPECIALISTS = 10  # covering one class; more are counted as so many, as in the paper's table 4
+DIVIDES = 0.5  # share of its experts, at most, over which a gate that divides the work spreads a picture
+FEWEST_CASES = 0.01  # share of the test pictures that a row of table 4 holds, or it is pooled
 
 
 class SpecialistResults(Results):
@@ -73,18 +74,18 @@ class SpecialistResults(Results):
     def table4(self, name: str = "specialists", n: int = 1) -> pd.DataFrame:
         """Per seed and number of specialists covering the right class: cases, change in correct, relative change in %.
 
-        Classes that more than MOST_SPECIALISTS cover are counted there.
+        The best covered are pooled, as in the paper's: see `pooled_from`.
         """
-        rows = []
-        for config in self.configs(name):
-            chosen = by_kl(self.store.metrics(config)["test"], n)
-            covered = pd.DataFrame(chosen["covered"])
-            covered["specialists"] = covered["specialists"].clip(upper=MOST_SPECIALISTS)
-            pooled = covered.groupby("specialists").sum().reset_index().assign(seed=config.first.seed)
-            pooled["change"] = pooled["fixed"] - pooled["broken"]
-            pooled["relative"] = 100 * pooled["change"] / pooled["before"]
-            rows.append(pooled)
-        return pd.concat(rows, ignore_index=True)
+        found = [
+            pd.DataFrame(by_kl(self.store.metrics(config)["test"], n)["covered"]).assign(seed=config.first.seed)
+            for config in self.configs(name)
+        ]
+        covered = pd.concat(found, ignore_index=True)
+        covered["specialists"] = covered["specialists"].clip(upper=pooled_from(covered))
+        pooled = covered.groupby(["seed", "specialists"]).sum().reset_index()
+        pooled["change"] = pooled["fixed"] - pooled["broken"]
+        pooled["relative"] = 100 * pooled["change"] / pooled["before"]
+        return pooled
 
     def methods(self) -> pd.DataFrame:
         """The ways to assign classes, for the first generalist: agreement with superclasses, coverage, gain."""
@@ -113,7 +114,7 @@ class SpecialistResults(Results):
         `alone`.
         """
         rows = []
-        for name in ("specialists", "early", "half", "glyphs"):
+        for name in ("specialists", *dict(self.profile.regimes)):
             configs = self.configs(name)
             for net in dict.fromkeys(replace(config.assignment.generalist, seed=0) for config in configs):
                 like = [config for config in configs if replace(config.assignment.generalist, seed=0) == net]
@@ -254,22 +255,16 @@ class SpecialistResults(Results):
 
 
 def chosen_rung(rungs: pd.DataFrame) -> pd.Series | None:
-    """The generalist of a `ladder`: limited by its size and not by its data.  No test picture is looked at.
+    """The generalist of a `ladder`: of those that their data do not limit, the one that twice the training helps least.
 
-    Of each size, the first number of epochs after which twice as many add less than plan.SATURATED points on held-out
-    pictures; of these, the largest whose training accuracy is less than plan.EXHAUSTED points above.  None if there is
-    none.
+    Data limit a net whose training accuracy is plan.EXHAUSTED points above that on held-out pictures, or more.  None if
+    there is none whose double is there.  No test picture is looked at.
     """
-    fit = []
-    for _, of_size in rungs.sort_values("epochs").groupby("parameters"):
-        held_out = of_size.set_index("epochs")["held_out_accuracy"]
-        for _, rung in of_size.iterrows():
-            twice = held_out.get(2 * rung["epochs"])
-            if twice is not None and twice - rung["held_out_accuracy"] < plan.SATURATED:
-                fit.append(rung)
-                break
-    fit = [rung for rung in fit if rung["fit_accuracy"] - rung["held_out_accuracy"] < plan.EXHAUSTED]
-    return fit[-1] if fit else None
+    longer = rungs.assign(epochs=rungs["epochs"] // 2)[["widths", "epochs", "held_out_accuracy"]]
+    pairs = rungs.merge(longer, on=["widths", "epochs"], suffixes=("", "_twice"))
+    fit = pairs[pairs["fit_accuracy"] - pairs["held_out_accuracy"] < plan.EXHAUSTED]
+    added = fit["held_out_accuracy_twice"] - fit["held_out_accuracy"]
+    return None if fit.empty else fit.loc[added.idxmin()]
 
 
 def results(profile: str, notebook: str | None = None, train: bool = False) -> SpecialistResults:
@@ -277,9 +272,29 @@ def results(profile: str, notebook: str | None = None, train: bool = False) -> S
     return SpecialistResults.of(plan, profile, notebook, train)
 
 
+def pooled_from(covered: pd.DataFrame) -> int:
+    """The row of table 4 into which the rows below it go, so that each but the first holds FEWEST_CASES of the cases.
+
+    covered: columns specialists and cases.
+    """
+    cases = covered.groupby("specialists")["cases"].sum()
+    few = cases.index[cases < FEWEST_CASES * cases.sum()].drop(cases.index[0], errors="ignore")
+    last = cases.index[-1] if few.empty else few[0]
+    while last > cases.index[0] and cases[cases.index >= last].sum() < FEWEST_CASES * cases.sum():
+        last = cases.index[cases.index < last][-1]
+    return int(last)
+
+
 def slope(table4: pd.DataFrame) -> Estimate:
-    """Relative change in accuracy per specialist that covers the class, in percent: unweighted fit, one per seed."""
-    return estimate([np.polyfit(each["specialists"], each["relative"], 1)[0] for _, each in table4.groupby("seed")])
+    """Relative change in accuracy per specialist that covers the class, in percent: unweighted fit, one per seed.
+
+    NaN where there is but one row.
+    """
+    return estimate([_slope(each) for _, each in table4.groupby("seed")])
+
+
+def _slope(rows: pd.DataFrame) -> float:
+    return float(np.polyfit(rows["specialists"], rows["relative"], 1)[0]) if len(rows) > 1 else math.nan
 
 
 def paper_slope(fewest: int = 0, most: int = 10) -> float:
@@ -304,6 +319,11 @@ def against_mixture(runs: SpecialistResults, mixture: str = "mixture, continued"
     """Accuracy of the generalist and as many nets in all minus that of a mixture, in points, paired by seed."""
     pivot = runs.mixtures().pivot(index="seed", columns="system", values="accuracy")
     return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
+
+
+def gate_perplexity(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
+    """Over how many of its experts a mixture's gate spreads a test picture: exp of the mean entropy, one per seed."""
+    return estimate([runs.store.metrics(config)["gate_perplexity"] for config in runs.configs(mixture)])
 
 
 def gain_kept(runs: SpecialistResults, control: str = "p") -> Estimate:

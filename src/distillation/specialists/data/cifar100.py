@@ -26,16 +26,6 @@ NAMES = {
 }
 
 
-def find() -> str:
-    """The data set to use: "cifar-100" if it is there or can be downloaded, else "glyphs", and it prints why."""
-    try:
-        _source()
-    except DataError as reason:
-        print(f"CIFAR-100 is not here and cannot be downloaded: glyphs stand in for it. {reason}")
-        return "glyphs"
-    return "cifar-100"
-
-
 def load() -> Pictures:
     """50,000 training and 10,000 test pictures, (3, 32, 32), from $DISTILLATION_DATA, data/ or the mirror.
 

@@ -56,18 +56,6 @@ FONTS = {
 WANTED = "Pillow 13.0.0 with FreeType 2.14.3"
 
 
-def find() -> str:
-    """The data set to use: "fonts" if it is there or can be downloaded, else "fonts (embedded)", and it prints why."""
-    try:
-        source = _source()
-    except DataError as reason:
-        print(f"The font styles are not here and cannot be downloaded: the embedded tenth stands in for them. {reason}")
-        return "fonts (embedded)"
-    with suppress(DataError):  # which loading tells
-        _drawn(source)
-    return "fonts"
-
-
 def named(name: str, classes: int) -> Pictures:
     """The data set "fonts" or "fonts (embedded)"; " by letter" behind the name asks for that split.
 
