@@ -33,7 +33,7 @@ PAGES = [
     "results/paper/provenance.html",
     *(f"notebooks/{path.stem}.html" for path in sorted(NOTEBOOKS.glob("*.ipynb"))),
 ]
-PHONE = {"width": 390, "height": 844}
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1_400, "height": 900}
 FIGURE_BUTTON = "article button.enlarge"
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
@@ -105,6 +105,36 @@ def test_page_fits_a_phone(page: Page, address: str, name: str) -> None:
     page.goto(address + name)
     for element in ("document.documentElement", "document.querySelector('.content')"):
         assert page.evaluate(f"{element}.scrollWidth") <= page.evaluate(f"{element}.clientWidth"), element
+
+
+TOO_WIDE = """[...document.querySelectorAll("article .table-wrapper")]
+    .filter(table => table.scrollWidth > table.clientWidth + 1).map(table => table.innerText.slice(0, 60))"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_every_table_is_seen_whole(page: Page, address: str, size: dict, name: str) -> None:
+    page.set_viewport_size(size)
+    page.goto(address + name)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    assert page.evaluate(TOO_WIDE) == []
+
+
+def test_on_a_phone_a_claim_is_a_card_that_unfolds(page: Page, address: str) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto(address)
+    row = page.locator("table.scorecard tbody tr").first
+    shown = [cell for cell in row.locator("td").all() if cell.is_visible()]
+    assert {cell.get_attribute("data-name") for cell in shown[1:-1]} <= {"paper", "ours", "verdict"}
+    assert not row.locator("td[data-name=seeds]").is_visible()
+    row.locator("button.unfold").click()
+    assert row.locator("td[data-name=seeds]").is_visible()
+    assert row.locator("button.unfold").get_attribute("aria-expanded") == "true"
+    row.locator("button.unfold").press("Enter")
+    assert not row.locator("td[data-name=seeds]").is_visible()
+    page.set_viewport_size(DESK)
+    assert row.locator("td[data-name=seeds]").is_visible()
+    assert not row.locator("button.unfold").is_visible()
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -211,12 +211,12 @@ def scorecard(rows: pd.DataFrame) -> Figure:
     )
     for panel, (title, each) in zip(axes[:, 0], shown.items(), strict=True):
         panel.set_title(title, loc="left", fontsize=9, fontweight="bold")
-        panel.axvline(1, **PAPER)
+        panel.axvline(1, zorder=0, **PAPER)
         for place, (_, row) in zip(range(len(each))[::-1], each.iterrows(), strict=True):
             _point(panel, row, place)
             paper = f"; paper: {row['paper']}" if pd.notna(row["paper"]) else ""
             text = f"{row['claim']}: {measured(row)} {row['unit']}{paper}"
-            panel.text(WIDEST[0], place + 0.26, "\n".join(wrap(text, 108)), fontsize=6, va="center", bbox=BEHIND)
+            panel.text(WIDEST[0], place + 0.26, "\n".join(wrap(text, 116)), fontsize=6, va="center", zorder=1, bbox=BEHIND)
         panel.set(yticks=[], xlim=WIDEST, ylim=(-0.5, len(each) - 0.35))
         panel.spines["left"].set_visible(False)
     axes[-1, 0].set_xlabel("ours in units of the paper's figure (dashed)")
