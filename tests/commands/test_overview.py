@@ -33,7 +33,7 @@ ROWS = pd.DataFrame(
         ("e", 10.0, 50.0, 48.0, 52.0, 3, "an4", "context", "03_speech", "fifth", "percent", "context"),
     ],
     columns=["id", "paper", "ours", "low", "high", "seeds", "dataset", "verdict", "notebook", "claim", "unit", "kind"],
-)
+).assign(target="")
 
 
 def test_table_by_hand() -> None:
@@ -86,6 +86,13 @@ def test_every_claim_is_in_one_panel() -> None:
     rows = overview.headline()
     found = pd.concat(overview.panels(rows).values())
     assert sorted(found["id"]) == sorted(rows["id"])
+
+
+def test_targets_are_those_of_the_claims() -> None:
+    rows = overview.headline().set_index("id")
+    assert rows.loc["mnist.plain", "target"] == "135 to 160"
+    assert rows.loc["mnist.teacher", "target"] == "at most 72"
+    assert set(rows.loc[rows["kind"] != "figure", "target"]) == {""}
 
 
 def test_headline_has_the_text_of_every_claim() -> None:

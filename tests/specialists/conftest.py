@@ -149,7 +149,7 @@ def write(made_up: SpecialistResults, outcome: Callable[..., dict]) -> Callable[
             return outcome({"specialists": 0}, {"specialists": 1, "fixed": 20, "broken": 10})
         if isinstance(config, Generalist | Specialist):
             return net if isinstance(config, Generalist) else member
-        return {"accuracy": 80.0, "parameters": 310, "expert_passes": 900}
+        return {"accuracy": 80.0, "parameters": 310, "expert_passes": 900, "gate_perplexity": 1.2}
 
     def write(
         said: dict[Configuration, dict],

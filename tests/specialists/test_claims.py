@@ -73,6 +73,19 @@ def test_verdict_on_the_gain_kept(
     assert findings["open.distil_back"].verdict == verdict
 
 
+@pytest.mark.parametrize(("spread", "verdict"), [(1.2, "yes"), (1.6, "unclear")])
+def test_a_mixture_whose_gate_does_not_divide_the_work_leaves_the_question_open(
+    spread: float, verdict: str, made_up: SpecialistResults, findings: Findings, outcome: Callable, write: Callable
+) -> None:
+    said = {}
+    for number, config in enumerate(made_up.configs("few specialists")):
+        said[config] = outcome({"specialists": 0}, {"specialists": 1, "fixed": 30 + number})
+    metrics = {"accuracy": 80.0, "parameters": 310, "expert_passes": 900, "gate_perplexity": spread}
+    write(said | dict.fromkeys(made_up.configs("mixture, continued"), metrics))
+    assert made_up.profile.rivals[0] + 1 == 3
+    assert findings["open.moe"].verdict == verdict
+
+
 def test_missing_records_name_the_command_that_makes_them(findings: Findings) -> None:
     with pytest.raises(StoreError, match=r"is missing: run \./run_all\.sh made up"):
         findings.table()

@@ -1,6 +1,7 @@
 """What the overview, the scorecard and the README show of all notebooks: claims, costs and times."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from distillation.commands import wings
+from distillation.core.claims import Claim
 from distillation.core.data import REPOSITORY
 from distillation.core.figures import COLOURS, PAPER, PUBLISHED, traced
 from distillation.core.store import results_folder
@@ -81,9 +83,20 @@ def headline(folder: Path = PUBLISHED) -> pd.DataFrame:
     """The published `headline.csv` with each claim's text, unit and kind: columns of both, one row per claim."""
     rows = pd.read_csv(folder / "headline.csv")
     claims = pd.DataFrame(
-        [{"id": claim.id, "claim": claim.text, "unit": claim.unit, "kind": claim.kind} for claim in wings.claims()]
+        [
+            {"id": claim.id, "claim": claim.text, "unit": claim.unit, "kind": claim.kind, "target": target(claim)}
+            for claim in wings.claims()
+        ]
     )
     return rows.merge(claims, on="id", how="left", validate="one_to_one")
+
+
+def target(claim: Claim) -> str:
+    """What a figure on the paper's own data must lie between to be reproduced, as text, where that was set before."""
+    if claim.kind != "figure" or claim.target is None:
+        return ""
+    low, high = claim.target
+    return f"at least {low:g}" if math.isinf(high) else f"at most {high:g}" if low <= 0 else f"{low:g} to {high:g}"
 
 
 def most_telling(rows: pd.DataFrame) -> pd.DataFrame:
@@ -184,6 +197,7 @@ def scorecard_table(rows: pd.DataFrame) -> pd.DataFrame:
         {
             "claim": [f"{row.claim} ({row.unit})" for row in rows.itertuples()],
             "paper": rows["paper"].fillna(""),
+            "target": rows["target"],
             "ours": [traced(measured(row), row["id"], "../") for _, row in rows.iterrows()],
             "seeds": rows["seeds"].astype(str),
             "data set": rows["dataset"],
@@ -205,9 +219,9 @@ def panels(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def scorecard(rows: pd.DataFrame) -> Figure:
     """Claims by section, a line each: text above, and below it ours in units of the paper's figure; see `panels`."""
     shown = panels(rows)
-    heights = [len(each) + 0.6 for each in shown.values()]
+    heights = [len(each) + 0.9 for each in shown.values()]
     drawn, axes = plt.subplots(
-        len(shown), figsize=(5.2, 0.36 * sum(heights) + 0.8), height_ratios=heights, sharex=True, squeeze=False
+        len(shown), figsize=(5.2, 0.38 * sum(heights) + 0.8), height_ratios=heights, sharex=True, squeeze=False
     )
     for panel, (title, each) in zip(axes[:, 0], shown.items(), strict=True):
         panel.set_title(title, loc="left", fontsize=9, fontweight="bold")
@@ -216,8 +230,9 @@ def scorecard(rows: pd.DataFrame) -> Figure:
             _point(panel, row, place)
             paper = f"; paper: {row['paper']}" if pd.notna(row["paper"]) else ""
             text = f"{row['claim']}: {measured(row)} {row['unit']}{paper}"
-            panel.text(WIDEST[0], place + 0.26, "\n".join(wrap(text, 116)), fontsize=6, va="center", zorder=1, bbox=BEHIND)
-        panel.set(yticks=[], xlim=WIDEST, ylim=(-0.5, len(each) - 0.35))
+            label = "\n".join(wrap(text, 104))
+            panel.text(WIDEST[0], place + 0.08, label, fontsize=6, va="bottom", zorder=1, bbox=BEHIND)
+        panel.set(yticks=[], xlim=WIDEST, ylim=(-0.5, len(each) - 0.1))
         panel.spines["left"].set_visible(False)
     axes[-1, 0].set_xlabel("ours in units of the paper's figure (dashed)")
     counts = pd.concat(shown.values())["verdict"].value_counts()

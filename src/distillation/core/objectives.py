@@ -69,9 +69,9 @@ def distillation_loss(
 
     logits: student's z, (batch, classes).  soft_targets: teacher's p at the same temperature, (batch, classes), rows
     summing to one (see `check_soft_targets`).  labels: (batch,) class indices, or None for an unlabelled transfer set
-    (then hard_weight must be 0).  The soft term is multiplied by temperature**2, so its gradient keeps its size as the
-    temperature changes.  Returns the mean over the batch, in nats.  Raises ValueError for temperature <= 0, a weight
-    outside [0, 1], mismatched shapes and labels that are no integers.  No values are looked at: that is done once.
+    (then hard_weight must be 0).  The soft term is multiplied by temperature**2: at high temperatures its
+    gradient then keeps its size.  Returns the mean over the batch, in nats.  Raises ValueError for temperature <= 0, a
+    weight outside [0, 1], mismatched shapes and labels that are no integers.  Values are not looked at here.
     """
     if not 0 <= hard_weight <= 1:
         raise ValueError(f"hard_weight must lie between 0 and 1, not {hard_weight}.")

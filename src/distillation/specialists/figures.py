@@ -36,13 +36,13 @@ SYSTEM_NAMES = {
 }
 REGIMES = {  # of generalists, as in plan.Profile.regimes
     "specialists": "",
-    "early": ", stopped early",
+    "early": ", trained briefly",
     "half": ", half the data",
     "large": ", a larger net",
     "by letter": ", other letters to test",
 }
 NEEDS = {
-    "generalist": "one net",
+    "generalist": "nothing: a single net",
     "few specialists": "the generalist's weights, once",
     "specialists": "the generalist's weights, once",
     "mixture, continued": "all others' outputs, in every step",
