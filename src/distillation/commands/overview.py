@@ -257,4 +257,4 @@ def _point(axes: Axes, row: pd.Series, place: float) -> None:
     inside = float(np.clip(mean, *WIDEST))
     error = np.nan_to_num([[inside - min(low, high)], [max(low, high) - inside]]).clip(min=0)
     marker = marker if inside == mean else "<" if mean < inside else ">"
-    axes.errorbar(inside, place - 0.12, xerr=error, fmt=marker, color=colour, capsize=2, markersize=4.5, clip_on=True)
+    axes.errorbar(inside, place - 0.12, xerr=error, fmt=marker, color=colour, capsize=2, markersize=4.5)

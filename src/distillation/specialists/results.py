@@ -278,11 +278,11 @@ def pooled_from(covered: pd.DataFrame) -> int:
     covered: columns specialists and cases.
     """
     cases = covered.groupby("specialists")["cases"].sum()
-    few = cases.index[cases < FEWEST_CASES * cases.sum()].drop(cases.index[0], errors="ignore")
-    last = cases.index[-1] if few.empty else few[0]
-    while last > cases.index[0] and cases[cases.index >= last].sum() < FEWEST_CASES * cases.sum():
-        last = cases.index[cases.index < last][-1]
-    return int(last)
+    for last in cases.index[::-1]:
+        pooled = cases.groupby(cases.index.where(cases.index < last, last)).sum()
+        if (pooled[1:] >= FEWEST_CASES * cases.sum()).all():  # with one row left nothing is small
+            return int(last)
+    raise ValueError("There are no cases to pool.")
 
 
 def slope(table4: pd.DataFrame) -> Estimate:
