@@ -9,7 +9,8 @@ from distillation.core.claims import COLUMNS, Findings
 from distillation.core.statistics import estimate
 from distillation.core.store import StoreError
 from distillation.specialists.claims import CLAIMS
-from distillation.specialists.results import SpecialistResults, against_mixture, gain_kept, over_fitting, slope
+from distillation.specialists.comparisons import against_mixture, gain_kept, over_fitting
+from distillation.specialists.results import SpecialistResults, slope
 
 
 @pytest.fixture

@@ -152,10 +152,11 @@ def mixture(experts: int = 3, dtype: torch.dtype = torch.float32) -> MixtureOfEx
 
 def test_mixture_is_the_gates_weighted_mean_of_distributions() -> None:
     model, x = mixture(), 3 * torch.randn(7, 6)
-    log_q = model(x)
+    both = model(x)
+    gate, log_q = model.gate(x).softmax(1), model.eval()(x)
+    torch.testing.assert_close(both, torch.cat([log_q, gate.log()], 1))  # the gate's stand beside it in training
     assert log_q.shape == (7, 4)
     torch.testing.assert_close(log_q.exp().sum(1), torch.ones(7))
-    gate = model.gate(x).softmax(1)
     expected = sum(gate[:, [k]] * expert(x).softmax(1) for k, expert in enumerate(model.experts))
     torch.testing.assert_close(log_q.exp(), expected)
 

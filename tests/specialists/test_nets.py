@@ -250,17 +250,19 @@ def test_metrics_agree_with_logits_and_weights(
     assert tuple(found["subset"]) == subset
     special, _ = special_and_rest(config, subset, split)
     assert (found["special_cases"], found["pictures_seen"]) == (len(special), 2 * len(special))
-    outputs = 24 if config.softmax == "full" else 6
-    assert tensors["test"].shape == (240, outputs)
-    assert "fit" not in tensors
     model = nets.restore(config, made)
-    images = split.pictures.train_images[split.held_out]
-    torch.testing.assert_close(logits_of(model, Batches.of(images)), tensors["held_out"])
+    images = {"held_out": split.pictures.train_images[split.held_out], "test": split.pictures.test_images}
+    logits = {part: logits_of(model, Batches.of(each)) for part, each in images.items()}
+    assert logits["test"].shape == (240, 24 if config.softmax == "full" else 6)
+    stored = {"held_out", "test"} if config.softmax == "dustbin" else set()  # all classes' would be many
+    assert {name for name in tensors if not name.startswith("weights.")} == stored
+    for part in stored:
+        torch.testing.assert_close(logits[part], tensors[part])
     assert isinstance(model[-1], MergedDustbin) == (config.softmax == "dustbin")
     labels = split.pictures.test_labels
     alone = made.tensors(config.assignment.generalist)["test"]
     assert found["generalist"] == on_classes(alone, subset, labels, "full")
-    scores = tensors["test"]
+    scores = logits["test"]
     if config.softmax == "dustbin":
         share = torch.isin(split.fit_labels, torch.tensor(subset)).double().mean().item()
         scores = nets.corrected(scores, share)
@@ -270,7 +272,7 @@ def test_metrics_agree_with_logits_and_weights(
     assert config.main_figure(found) == found["specialist"]["special_accuracy"]
     chosen = torch.isin(split.held_out_labels, torch.tensor(subset))
     columns = list(subset) if config.softmax == "full" else list(range(5))
-    seen = tensors["held_out"][chosen][:, columns]
+    seen = logits["held_out"][chosen][:, columns]
     targets = torch.tensor([subset.index(label) for label in split.held_out_labels[chosen].tolist()])
     last = record["history"][-1]
     assert last["special_cross_entropy"] == pytest.approx(F.cross_entropy(seen, targets).item(), rel=1e-4)

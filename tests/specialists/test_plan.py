@@ -13,11 +13,13 @@ from distillation.specialists.assignment import METHODS
 from distillation.specialists.convnets import residual_net, strided_net
 from distillation.specialists.generalists import Data, Generalist
 from distillation.specialists.plan import (
+    NEXT,
     PAPER,
     QUICK,
     SMOKE,
     Profile,
     distilled,
+    divided,
     mixtures,
     open_questions,
     rivals,
@@ -131,16 +133,38 @@ def test_a_mixture_has_as_many_nets_as_its_rival(profile: Profile) -> None:
         assert (config.assignment.number, config.assignment.size) == (number, classes)
 
 
-def test_mixtures_and_rivals_see_as_many_pictures() -> None:
-    net = PAPER.generalist
-    (number, classes), cases = PAPER.rivals, net.data.cases
+@pytest.mark.parametrize("profile", [PAPER, NEXT], ids=lambda profile: profile.name)
+def test_mixtures_and_rivals_see_as_many_pictures(profile: Profile) -> None:
+    net = profile.generalist
+    (number, classes), cases = profile.rivals, net.data.cases
     alone = cases * net.optimisation.epochs
     special = 2 * cases * classes / net.data.classes
-    rival = alone + number * PAPER.specialist.epochs * special
-    for name, configs in mixtures(PAPER).items():
+    rival = alone + number * profile.specialist.epochs * special
+    for name, configs in (mixtures(profile) | divided(profile)).items():
         config = configs[0]
         seen = config.optimisation.epochs * cases * config.experts + (alone if config.start else 0)
         assert seen == pytest.approx(rival, rel=0.1), name
+
+
+@every_profile
+def test_mixtures_of_clusters_differ_from_those_of_generalists_in_their_start_alone(profile: Profile) -> None:
+    alike = mixtures(profile)["mixture, continued"]
+    for config, other in zip(divided(profile)["mixture, divided"], alike, strict=True):
+        assert replace(config, start=other.start) == other
+        assert config.start.generalist == other.start
+        assert (config.start.method, config.start.number) == ("covariance", config.experts)
+
+
+def test_the_plan_in_the_making() -> None:
+    asked = plan.plan(NEXT)
+    assert asked["04"]["specialists"] == asked["06"]["specialists"]
+    assert asked["04"]["early"][0].assignment.generalist == asked["06"]["generalist trained briefly"][0]
+    (larger,) = asked["06"]["larger student"]
+    assert replace(larger, generalist=NEXT.generalist) == asked["06"]["q"][0]
+    assert larger.generalist in asked["04"]["ladder"]  # its control, on hard targets
+    seen = sum(2 * 4 * NEXT.size * NEXT.generalist.data.cases / 1_463 for _ in range(NEXT.number))
+    assert NEXT.longer.epochs * NEXT.generalist.data.cases == pytest.approx(seen, rel=0.01)
+    assert [config.continued for config in asked["04"]["trained on"]] == [True] * NEXT.seeds
 
 
 @every_profile

@@ -13,15 +13,11 @@ from distillation.core.store import StoreError
 from distillation.specialists import paper, plan
 from distillation.specialists.results import (
     SpecialistResults,
-    against_mixture,
     changed,
     chosen_rung,
-    gain_kept,
-    over_fitting,
     paper_slope,
     pooled_from,
     slope,
-    soft_advantage,
 )
 from distillation.speech.results import bootstrap
 
@@ -178,24 +174,6 @@ def test_calibration_has_a_row_per_specialist(made_up: SpecialistResults, write:
     assert found["raw"].tolist() == [0.5] * 5 + [0.4] + [0.5] * 3
 
 
-def test_over_fitting_is_paired_by_specialist_on_the_smallest_share(
-    made_up: SpecialistResults, write: Callable
-) -> None:
-    def knowing(accuracy: float) -> dict:
-        others = {"special_recall": 60.0, "rest_accuracy": None, "claimed": 5.0}
-        return {"specialist": others | {"special_accuracy": accuracy}}
-
-    hard, soft = made_up.configs("softmax: dustbin"), made_up.configs("softmax: full")
-    said = {config: knowing(60 + 7 * config.index + config.share) for config in hard}
-    write(said | {config: knowing(63 + 8 * config.index + 11 * config.share) for config in soft})
-    few = made_up.profile.few
-    wanted = estimate([3 + index + 10 * 0.2 for index in range(few)])
-    assert interval(over_fitting(made_up)) == pytest.approx(interval(wanted))
-    assert soft_advantage(made_up, 1.0).mean == pytest.approx(13 + (few - 1) / 2)
-    assert soft_advantage(made_up, 1.0, "claimed").mean == 0
-    assert "generalist special_accuracy" in made_up.soft_specialists()
-
-
 def test_curves_are_over_the_progress(made_up: SpecialistResults, write: Callable) -> None:
     config = made_up.configs("softmax: full")[-1]
     looked = {"special_cross_entropy": 2.0, "special_accuracy": 30.0}
@@ -223,42 +201,6 @@ def test_systems_of_section_7_by_hand(made_up: SpecialistResults, write: Callabl
         "generalist": [100, 1000, 100, 100],
     }
     assert found.loc["few specialists", "accuracy"] == pytest.approx(81)
-
-
-def test_against_mixture_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
-    said = {}
-    for n, (few, mixture) in enumerate(
-        zip(made_up.configs("few specialists"), made_up.configs("mixture, continued"), strict=True)
-    ):
-        said[few] = outcome({"specialists": 0}, {"specialists": 1, "fixed": 30 * n})
-        said[mixture] = {"accuracy": 79.0 + 2 * n}
-    said |= {config: {"accuracy": 70.0} for config in made_up.configs("mixture")}
-    many = outcome({"specialists": 0}, {"specialists": 1, "fixed": 99})
-    write(said | dict.fromkeys(made_up.configs("specialists"), many))
-    assert interval(against_mixture(made_up)) == pytest.approx(interval(estimate([1, 2, 3])))
-    alone = against_mixture(made_up, "mixture")  # of one seed
-    assert (alone.values, math.isnan(alone.low)) == (pytest.approx((10,)), True)
-
-
-def test_gain_kept_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
-    # The combination's accuracy at n = 3 is 4 points above what is said of n = 1.
-    said = {}
-    for n, config in enumerate(made_up.configs("specialists")):
-        said[config] = outcome({"specialists": 0}, {"specialists": 1, "fixed": 20 * (n + 1)})
-    said |= {config: {"accuracy": 50.0 + config.temperature} for config in made_up.configs("temperature")}
-    for n, (q, p) in enumerate(zip(made_up.configs("q"), made_up.configs("p"), strict=True)):
-        said |= {q: {"accuracy": 82.0 + n, "held_out_accuracy": 70.0 + n}, p: {"accuracy": 81.0 + n / 2}}
-    write(said | {made_up.configs("generalist trained briefly")[0]: {"accuracy": 40.0}})
-    table = made_up.distilled()
-    students = table[table["name"] == "q"]
-    assert students["combined"].tolist() == pytest.approx([86, 88, 90])
-    assert students["held_out"].tolist() == [70, 71, 72]
-    assert set(table["generalist"]) == {80.0}
-    assert interval(gain_kept(made_up)) == pytest.approx(interval(estimate([100 / 8, 150 / 8, 200 / 8])))
-    assert gain_kept(made_up, "generalist").values == pytest.approx((200 / 8, 300 / 8, 400 / 8))
-    trials = table[table["name"] == "temperature"].set_index("temperature")["accuracy"]
-    assert trials.to_dict() == {value: 50 + value for value in made_up.profile.temperatures}
-    assert made_up.brief_control()["accuracy"] == 40
 
 
 def test_names_and_generalists(made_up: SpecialistResults, write: Callable) -> None:

@@ -77,6 +77,11 @@ def subsets_of(assignment: Assignment, store: Store) -> list[tuple[int, ...]]:
     return [tuple(subset) for subset in store.read(assignment)["metrics"]["subsets"]]
 
 
+def clusters_of(assignment: Assignment, store: Store) -> Tensor:
+    """The cluster of each class, (classes,) int64, of a finished assignment.  KeyError for random subsets."""
+    return torch.tensor(store.read(assignment)["metrics"]["clusters"])
+
+
 def covariance(predictions: Iterable[Tensor]) -> Tensor:
     """Covariance of the generalist's predictions (section 5.3): chunks of (cases, classes) -> (classes, classes).
 

@@ -5,15 +5,8 @@ from collections.abc import Callable
 from distillation.core.claims import Claim, Finding
 from distillation.core.statistics import above, answered, estimate
 from distillation.specialists import paper
-from distillation.specialists.results import (
-    DIVIDES,
-    SpecialistResults,
-    against_mixture,
-    gain_kept,
-    gate_perplexity,
-    over_fitting,
-    slope,
-)
+from distillation.specialists.comparisons import DIVIDES, against_mixture, gain_kept, gate_perplexity, over_fitting
+from distillation.specialists.results import SpecialistResults, slope
 
 # Table 3: the system, how the table calls it, and the columns of `SpecialistResults.table3`.
 SYSTEMS = {

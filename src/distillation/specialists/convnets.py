@@ -77,7 +77,8 @@ class MergedDustbin(nn.Module):
 class MixtureOfExperts(nn.Module):
     """Section 7: experts whose distributions are mixed in the proportions of a softmax gate.
 
-    (batch, ...) -> log-probabilities (batch, classes): the logarithm of the gate's weighted mean.
+    (batch, ...) -> log-probabilities (batch, classes): the logarithm of the gate's weighted mean; in training, those
+    of the gate stand beside them, (batch, classes + experts).
     """
 
     def __init__(self, experts: list[nn.Module], gate: nn.Module):
@@ -86,4 +87,6 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         said = torch.stack([expert(x).float().log_softmax(-1) for expert in self.experts])
-        return torch.logsumexp(said + self.gate(x).float().log_softmax(-1).T[:, :, None], 0)
+        gate = self.gate(x).float().log_softmax(-1)
+        mixed = torch.logsumexp(said + gate.T[:, :, None], 0)
+        return torch.cat([mixed, gate], 1) if self.training else mixed

@@ -31,6 +31,7 @@ SYSTEM_NAMES = {
     "generalist": "generalist",
     "few specialists": "generalist and few specialists",
     "specialists": "generalist and all specialists",
+    "mixture, divided": "mixture of clusters",
     "mixture, continued": "mixture of generalists",
     "mixture": "mixture from nothing",
 }
@@ -45,6 +46,7 @@ NEEDS = {
     "generalist": "nothing: a single net",
     "few specialists": "the generalist's weights, once",
     "specialists": "the generalist's weights, once",
+    "mixture, divided": "all others' outputs, in every step",
     "mixture, continued": "all others' outputs, in every step",
     "mixture": "all others' outputs, in every step",
 }

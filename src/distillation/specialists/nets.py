@@ -47,7 +47,8 @@ class Specialist(Configuration):
         """Train and evaluate a specialist; return {"metrics": {...}, "history": [...]}.
 
         Metrics: what the generalist and the specialist know of its classes (`on_classes`), and how well the dustbin is
-        calibrated.  Weights, and the logits of the held-out and test pictures, are written beside the record.
+        calibrated.  Weights are written beside the record, and with a dustbin the logits of the held-out and test
+        pictures; those of all classes would be many times as many.
         """
         generalist, split = self.assignment.generalist, load(self.assignment.generalist.data)
         subset = subsets_of(self.assignment, store)[self.index]
@@ -67,7 +68,7 @@ class Specialist(Configuration):
             after_epoch=watch,
         )
         logits = logits_on(model, split, ("held_out", "test"))
-        store.write_tensors(self, generalists.weights(model) | logits)
+        store.write_tensors(self, generalists.weights(model) | (logits if self.softmax == "dustbin" else {}))
         seen = store.tensors(generalist)
         metrics = {
             "subset": list(subset),

@@ -3,6 +3,7 @@
 (Section 6.1's specialists with a full softmax are in `nets`.)
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distillation.core import objectives
+from distillation.core.objectives import check_finite, check_soft_targets, distillation_loss, widened
 from distillation.core.store import Configuration, Store
 from distillation.core.training import Optimisation, device, logits_of, train
 from distillation.specialists import generalists, inference
-from distillation.specialists.assignment import subsets_of
+from distillation.specialists.assignment import Assignment, clusters_of, subsets_of
 from distillation.specialists.combination import Combination
 from distillation.specialists.convnets import MixtureOfExperts
 from distillation.specialists.generalists import (
@@ -32,6 +33,7 @@ from distillation.specialists.generalists import (
 from distillation.specialists.inference import Answer
 from distillation.specialists.nets import corrected, restore, special_share
 
+CHUNK = 8_192  # pictures whose distributions are made together
 UNLABELLED = -100  # as the label of a held-out picture: cross_entropy passes it over
 
 
@@ -39,7 +41,9 @@ UNLABELLED = -100  # as the label of a held-out picture: cross_entropy passes it
 class Mixture(Configuration):
     """A mixture of experts: nets like the generalist, and a softmax gate, a small net of its own, trained jointly.
 
-    start: of the experts' weights, a finished generalist, or None: random, each its own.
+    start: of the experts' weights: a finished generalist; an assignment of its classes, in as many clusters as there
+    are experts, which tells each expert its classes and trains the gate to tell them apart (the experts start as the
+    generalist, and each holds its own classes for so many times as likely); or None: random, each its own.
     """
 
     experiment: ClassVar[str] = "open_questions"
@@ -49,24 +53,27 @@ class Mixture(Configuration):
     widths: tuple[int, ...] = (64, 128, 256)
     experts: int = 5
     gate_widths: tuple[int, ...] = (16, 32, 64)
-    start: Generalist | None = None
+    start: Generalist | Assignment | None = None
     optimisation: Optimisation = Optimisation(epochs=6, batch_size=128, learning_rate=0.1, jitter=4)
     weight_decay: float = 5e-4
     mirror: bool = True
     seed: int = 0
     threads: int = 1
 
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """The assignment, which tells the clusters, and the generalist, whose weights the experts start from."""
+        start = self.start
+        return [start, start.generalist] if isinstance(start, Assignment) else [start] * (start is not None)
+
     def run(self, store: Store) -> dict:
         """Train a mixture; return {"metrics": {...}, "history": [...]}."""
         split = load(self.data)
         torch.manual_seed(self.seed)
         model = build_mixture(self, split, store)
-        labels = split.pictures.train_labels.to(device())
         history = train(
             model,
             training_batches(self.data, self.optimisation.jitter, self.mirror),
-            # The mixture's outputs are log-probabilities, which are their own log-softmax.
-            lambda log_probabilities, index: F.cross_entropy(log_probabilities, labels[index]),
+            mixture_loss(self, split, store),
             self.optimisation,
             weight_decay=self.weight_decay,
             order=lambda: split.fit[torch.randperm(len(split.fit))],
@@ -104,26 +111,44 @@ class SoftTargets(Configuration):
         return self.combination.starts_from(store) if self.n > 0 else [self.generalist]
 
     def run(self, store: Store) -> dict:
-        """Write the soft targets beside the record; their accuracy and entropy (nats) are the metrics."""
+        """Write the soft targets, in bfloat16, beside the record; their accuracy and entropy (nats) are the metrics."""
         split = load(self.generalist.data)
         logits = {"fit": fit_logits(self.generalist, store)} | store.tensors(self.generalist)
-        found = {}
-        for part in ("fit", "held_out"):
-            q = logits[part].double().softmax(1)
-            if self.n > 0:
-                q = combined_on(self, logits[part], split.images(part), split, store)
-            found[part] = objectives.check_soft_targets(q.float())
         labels = {"fit": split.fit_labels, "held_out": split.held_out_labels}
-        metrics = {
-            name: value
-            for part, q in found.items()
-            for name, value in (
-                (f"{part}_accuracy", generalists.percent_right(q.argmax(1), labels[part])),
-                (f"{part}_entropy", torch.special.entr(q).sum(1).mean().item()),
-            )
-        }
+        distribution = self.distribution_of(split, store)
+        found, metrics = {}, {}
+        for part, right in labels.items():
+            images, chunks = split.images(part), torch.arange(len(right)).split(CHUNK)
+            q = [check_soft_targets(distribution(logits[part][chunk], images[chunk])).bfloat16() for chunk in chunks]
+            found[part] = torch.cat(q)
+            metrics[f"{part}_accuracy"] = generalists.percent_right(found[part].argmax(1), right)
+            metrics[f"{part}_entropy"] = sum(torch.special.entr(rows.float()).sum().item() for rows in q) / len(right)
         store.write_tensors(self, found)
         return {"metrics": metrics, "history": []}
+
+    def distribution_of(self, split: Split, store: Store) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function from the generalist's logits (cases, classes) and the pictures to q, or p for n = 0, likewise.
+
+        Each specialist looks only at the pictures for which it is active.
+        """
+        if self.n == 0:
+            return lambda logits, images: widened(logits).softmax(1)
+        subsets = subsets_of(self.combination.assignment, store)
+        models = [restore(member, store).to(device()) for member in self.combination.members(store)]
+        shares = [special_share(subset, split) for subset in subsets]
+
+        def combined(logits: Tensor, images: Tensor) -> Tensor:
+            active = inference.active(logits, subsets, self.n)
+            answers = []
+            for subset, model, share, chosen in zip(subsets, models, shares, active.T, strict=True):
+                log_p = torch.zeros(len(images), len(subset) + 1, dtype=torch.float64)
+                if chosen.any():
+                    said = logits_of(model, generalists.Batches.of(images[chosen]), precision="bf16")
+                    log_p[chosen] = corrected(said, share)
+                answers.append(Answer(subset, log_p))
+            return inference.combine(logits, answers, active, tolerance=1e-4)
+
+        return combined
 
 
 @dataclass(frozen=True)
@@ -175,41 +200,37 @@ class Distilled(Configuration):
 
 
 def build_mixture(config: Mixture, split: Split, store: Store) -> MixtureOfExperts:
-    """The mixture before training."""
+    """The mixture before training.  Raises ValueError for another number of clusters than experts."""
     gate = net_for(config.data, split, config.gate_widths, config.experts)
     if config.start is None:
-        experts = [net_for(config.data, split, config.widths, split.classes) for _ in range(config.experts)]
-    else:
-        experts = [generalists.restore(config.start, store) for _ in range(config.experts)]
+        return MixtureOfExperts(
+            [net_for(config.data, split, config.widths, split.classes) for _ in range(config.experts)], gate
+        )
+    is_assigned = isinstance(config.start, Assignment)
+    start = config.start.generalist if is_assigned else config.start
+    experts = [generalists.restore(start, store) for _ in range(config.experts)]
+    if is_assigned:
+        own = F.one_hot(clusters_of(config.start, store)).T
+        if len(own) != config.experts:
+            raise ValueError(f"There are {len(own)} clusters for {config.experts} experts; assign as many.")
+        with torch.no_grad():
+            for expert, classes in zip(experts, own, strict=True):
+                expert[-1].bias += math.log(config.experts) * classes
     return MixtureOfExperts(experts, gate)
 
 
-def combined_on(config: SoftTargets, generalist: Tensor, pictures: Tensor, split: Split, store: Store) -> Tensor:
-    """The q (cases, classes) of section 5.4 for pictures; each specialist looks only at those where it is active."""
-    members = config.combination.members(store)
-    subsets = subsets_of(config.combination.assignment, store)
-    active = inference.active(generalist, subsets, config.n)
-    answers = []
-    for number, (member, subset) in enumerate(zip(members, subsets, strict=True)):
-        model = restore(member, store).to(device())
-        log_p = torch.zeros(len(pictures), len(subset) + 1, dtype=torch.float64)
-        chosen = active[:, number]
-        if chosen.any():
-            logits = logits_of(model, generalists.Batches.of(pictures[chosen]), precision="bf16")
-            log_p[chosen] = corrected(logits, special_share(subset, split))
-        answers.append(Answer(subset, log_p))
-    chunks = torch.arange(len(pictures)).split(5_000)
-    return torch.cat(
-        [
-            inference.combine(
-                generalist[chunk],
-                [Answer(answer.subset, answer.log_probabilities[chunk]) for answer in answers],
-                active[chunk],
-                tolerance=1e-4,
-            )
-            for chunk in chunks
-        ]
-    )
+def mixture_loss(config: Mixture, split: Split, store: Store) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss over (a mixture's outputs in training, training indices); the gate learns the clusters if it has any."""
+    labels = split.pictures.train_labels.to(device())
+    clusters = clusters_of(config.start, store).to(device()) if isinstance(config.start, Assignment) else None
+
+    def loss(outputs: Tensor, index: Tensor) -> Tensor:
+        # Log-probabilities are their own log-softmax.
+        classes, gate = outputs.split([split.classes, config.experts], 1)
+        mixed = F.cross_entropy(classes, labels[index])
+        return mixed if clusters is None else mixed + F.cross_entropy(gate, clusters[labels[index]])
+
+    return loss
 
 
 def loss_of(config: Distilled, split: Split, store: Store) -> Callable[[Tensor, Tensor], Tensor]:
@@ -222,10 +243,15 @@ def loss_of(config: Distilled, split: Split, store: Store) -> Callable[[Tensor, 
             raise ValueError("Held-out pictures have no hard targets to train on: give soft targets.")
         return lambda logits, index: F.cross_entropy(logits, labels[index])
     found = store.tensors(config.targets)
-    soft = torch.zeros(len(labels), split.classes)
+    q = torch.zeros(len(labels), split.classes, dtype=found["fit"].dtype)
     for part, cases in (("fit", split.fit), ("held_out", split.held_out)):
-        soft[cases] = objectives.soften(found[part].clamp(min=1e-12).log(), config.temperature)
-    soft = soft.to(device())
-    return lambda logits, index: objectives.distillation_loss(
-        logits, soft[index], labels[index], temperature=config.temperature, hard_weight=config.hard_weight
-    )
+        q[cases] = check_finite(found[part], "soft targets")
+    q = q.to(device())
+
+    def loss(logits: Tensor, index: Tensor) -> Tensor:
+        soft = (widened(q[index]).clamp(min=1e-12).log() / config.temperature).softmax(1)
+        return distillation_loss(
+            logits, soft, labels[index], temperature=config.temperature, hard_weight=config.hard_weight
+        )
+
+    return loss

@@ -99,6 +99,7 @@ PAPER = Profile(
 # The plan in the making, on 1,463 styles of type; as in the other wings, its records lie under results/next.
 # A rung's size, which stands for its widths, and its lengths in epochs.
 LADDER = {8: (8, 16), 16: (4, 8), 24: (2, 4)}
+GATES = {"cifar-100": (16, 32, 64)}  # widths of a mixture's gate, where it is not as wide as an expert
 EXHAUSTED = 5.0  # points by which a net is better on its training than on held-out pictures: its data limit it
 
 _NEXT_GENERALIST = Generalist(
@@ -122,6 +123,8 @@ NEXT = dataclasses.replace(
         ("large", replace(_NEXT_GENERALIST, widths=(16, 32, 64, 128))),
         ("by letter", replace(_NEXT_GENERALIST, data=Data("fonts by letter", 1_463, 373_385, 105_620))),
     ),
+    rivals=(7, 209),  # which see as many pictures, in all, as each expert of a mixture of eight in one epoch, eightfold
+    continued=_training(1, 0.05, jitter=0),
     brief=2,
     longer=_training(10, 0.05, jitter=0),  # as many pictures as all specialists see
 )
@@ -217,7 +220,9 @@ def plan(profile: Profile) -> Plan:
     if profile.name == NEXT.name:
         questions = section5(profile) | {"ladder": ladder(profile)} | controls(profile)
         del questions["inference time"]  # is published
-        return {"04": questions, "06": {}}
+        open_ones = open_questions(profile) | divided(profile) | larger_student(profile)
+        del open_ones["continued"]  # is one of the controls
+        return {"04": questions, "06": open_ones}
     return {"04": section5(profile), "06": open_questions(profile)}
 
 
@@ -305,6 +310,7 @@ def mixtures(profile: Profile) -> dict[str, list[Mixture]]:
             net.data,
             net.widths,
             profile.rivals[0] + 1,
+            GATES.get(net.data.name, net.widths),
             start=start,
             optimisation=training,
             weight_decay=net.weight_decay,
@@ -321,10 +327,26 @@ def mixtures(profile: Profile) -> dict[str, list[Mixture]]:
     return {name: configs for name, configs in found.items() if configs}
 
 
+def divided(profile: Profile) -> dict[str, list[Mixture]]:
+    """Section 7: the mixtures that start as the generalist, with an expert and a share of the gate for each cluster."""
+
+    def with_clusters(config: Mixture) -> Mixture:
+        number, size = profile.rivals
+        return replace(config, start=assignment(profile, config.start, number=number + 1, size=size))
+
+    return {"mixture, divided": [with_clusters(config) for config in mixtures(profile)["mixture, continued"]]}
+
+
 def rivals(profile: Profile) -> list[Combination]:
     """Section 7: few, larger specialists, which with the generalist have as many parameters as a mixture."""
     number, size = profile.rivals
     return [combination(profile, generalist(profile, seed), number=number, size=size) for seed in range(profile.seeds)]
+
+
+def larger_student(profile: Profile) -> dict[str, list[Distilled]]:
+    """Section 8: a student of q of the regime "large", whose generalist is its control on hard targets."""
+    (student, *_) = distilled(profile)["q"]
+    return {"larger student": [replace(student, generalist=net) for name, net in profile.regimes if name == "large"]}
 
 
 def distilled(profile: Profile) -> dict[str, list[Distilled]]:

@@ -12,7 +12,7 @@ from distillation.specialists import paper, plan
 from distillation.specialists.combination import Combination, by_kl
 
 STUDENTS = ("q", "p", "temperature", "held out", "continued")  # the questions of section 8
-DIVIDES = 0.5  # share of its experts, at most, over which a gate that divides the work spreads a picture
+MIXTURES = ("mixture", "mixture, continued", "mixture, divided")  # those of section 7
 FEWEST_CASES = 0.01  # share of the test pictures that a row of table 4 holds, or it is pooled
 
 
@@ -197,12 +197,12 @@ class SpecialistResults(Results):
         on as many workers as there are nets (`parallel`).
         """
         rows = []
-        for name in ("mixture", "mixture, continued"):
+        for name in MIXTURES:
             for config in self.questions.get(name, []):
                 record = self.store.read(config)
                 metrics, seconds, passes = record["metrics"], record["seconds"], record["metrics"]["expert_passes"]
                 if config.start is not None:
-                    start = self.store.read(config.start)
+                    start = self.store.read(getattr(config.start, "generalist", config.start))
                     seconds += start["seconds"]
                     passes += start["metrics"]["pictures_seen"]
                 rows.append(
@@ -301,41 +301,6 @@ def paper_slope(fewest: int = 0, most: int = 10) -> float:
     """The same of the paper's table 4, from and up to so many specialists."""
     rows = np.array(paper.COVERAGE)[fewest : most + 1]
     return float(np.polyfit(rows[:, 0], rows[:, 3], 1)[0])
-
-
-def over_fitting(runs: SpecialistResults) -> Estimate:
-    """Special-class accuracy, full softmax minus dustbin, on the smallest share, in points, per specialist."""
-    return soft_advantage(runs, min(runs.profile.shares))
-
-
-def soft_advantage(runs: SpecialistResults, share: float, value: str = "special_accuracy") -> Estimate:
-    """What a full softmax with soft targets is better than a dustbin by, in points, one per specialist."""
-    found = runs.soft_specialists()
-    pivot = found[found["share"] == share].pivot(index="index", columns="softmax", values=value)
-    return estimate(pivot["full"] - pivot["dustbin"])
-
-
-def against_mixture(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
-    """Accuracy of the generalist and as many nets in all minus that of a mixture, in points, paired by seed."""
-    pivot = runs.mixtures().pivot(index="seed", columns="system", values="accuracy")
-    return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
-
-
-def gate_perplexity(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
-    """Over how many of its experts a mixture's gate spreads a test picture: exp of the mean entropy, one per seed."""
-    return estimate([runs.store.metrics(config)["gate_perplexity"] for config in runs.configs(mixture)])
-
-
-def gain_kept(runs: SpecialistResults, control: str = "p") -> Estimate:
-    """What students of q have over a control, in percent of the specialists' mean gain over the generalist, per seed.
-
-    control: "p", students of the generalist's own distribution, or "generalist".
-    """
-    found = runs.distilled(("q", "p"))
-    pivot = found.pivot(index="seed", columns="name", values="accuracy")
-    before = found.groupby("seed")[["generalist", "combined"]].first()
-    gain = (before["combined"] - before["generalist"]).mean()
-    return estimate(100 * (pivot["q"] - pivot.join(before)[control]) / gain)
 
 
 def _gain(combined: dict) -> Estimate:

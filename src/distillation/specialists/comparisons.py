@@ -1,0 +1,79 @@
+"""What is better than what in sections 5 to 8, and by how much: from the tables, paired by seed or by specialist."""
+
+import math
+
+import numpy as np
+
+from distillation.core.statistics import Estimate, estimate
+from distillation.specialists.results import MIXTURES, SpecialistResults
+
+DIVIDES = 0.5  # share of its experts, at most, over which a gate that divides the work spreads a picture
+
+
+def over_training_on(runs: SpecialistResults, n: int = 1) -> Estimate:
+    """Accuracy with specialists minus that of the generalist trained on for as many pictures, in points, per seed."""
+    longer = {config.seed: runs.store.metrics(config)["accuracy"] for config in runs.configs("trained on")}
+    gains = runs.gains(n=n)
+    return estimate(gains["accuracy"] - gains["seed"].map(longer))
+
+
+def kl_over(runs: SpecialistResults, by: str, n: int = 1) -> Estimate:
+    """Accuracy of the KL solution minus that of another way to combine, in points, per seed."""
+    return estimate(runs.gains(n=n)["accuracy"] - runs.gains(n=n, by=by)["accuracy"])
+
+
+def over_random_subsets(runs: SpecialistResults, n: int = 1) -> Estimate:
+    """Gain (points) of specialists for the first generalist's clusters minus that of those for random subsets.
+
+    The interval is over test pictures, as if what either changes had nothing to do with the other's: too wide, if
+    anything.
+    """
+    found = runs.methods().set_index("method")["gain"]
+    clusters, random = found["covariance"][n], found["random"][n]
+    mean = clusters.mean - random.mean
+    half = math.hypot(clusters.high - clusters.mean, random.high - random.mean)
+    return Estimate(mean, mean - half, mean + half, (mean,))
+
+
+def over_fitting(runs: SpecialistResults) -> Estimate:
+    """Special-class accuracy, full softmax minus dustbin, on the smallest share, in points, per specialist."""
+    return soft_advantage(runs, min(runs.profile.shares))
+
+
+def soft_advantage(runs: SpecialistResults, share: float, value: str = "special_accuracy") -> Estimate:
+    """What a full softmax with soft targets is better than a dustbin by, in points, one per specialist."""
+    found = runs.soft_specialists()
+    pivot = found[found["share"] == share].pivot(index="index", columns="softmax", values=value)
+    return estimate(pivot["full"] - pivot["dustbin"])
+
+
+def rival_mixture(runs: SpecialistResults) -> str:
+    """The question whose mixtures are best on held-out pictures, in the mean of their seeds."""
+
+    def held_out(name: str) -> float:
+        return float(np.mean([runs.store.metrics(config)["held_out_accuracy"] for config in runs.configs(name)]))
+
+    return max((name for name in MIXTURES if name in runs.questions), key=held_out)
+
+
+def against_mixture(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
+    """Accuracy of the generalist and as many nets in all minus that of a mixture, in points, paired by seed."""
+    pivot = runs.mixtures().pivot(index="seed", columns="system", values="accuracy")
+    return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
+
+
+def gate_perplexity(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
+    """Over how many of its experts a mixture's gate spreads a test picture: exp of the mean entropy, one per seed."""
+    return estimate([runs.store.metrics(config)["gate_perplexity"] for config in runs.configs(mixture)])
+
+
+def gain_kept(runs: SpecialistResults, control: str = "p") -> Estimate:
+    """What students of q have over a control, in percent of the specialists' mean gain over the generalist, per seed.
+
+    control: "p", students of the generalist's own distribution, or "generalist".
+    """
+    found = runs.distilled(("q", "p"))
+    pivot = found.pivot(index="seed", columns="name", values="accuracy")
+    before = found.groupby("seed")[["generalist", "combined"]].first()
+    gain = (before["combined"] - before["generalist"]).mean()
+    return estimate(100 * (pivot["q"] - pivot.join(before)[control]) / gain)
