@@ -114,6 +114,7 @@ NEXT = dataclasses.replace(
     PAPER,
     name="next",
     generalist=_NEXT_GENERALIST,
+    seeds=5,  # the first three could not tell table 4's slope from zero; two more, once
     number=61,
     size=30,
     specialist=_training(4, 0.05, jitter=0),
