@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from intervals import interval
 
-from distillation.core.statistics import Estimate, estimate
+from distillation.core.statistics import estimate
 from distillation.specialists import plan
 from distillation.specialists.comparisons import (
     against_mixture,
@@ -19,10 +20,6 @@ from distillation.specialists.comparisons import (
     soft_advantage,
 )
 from distillation.specialists.results import SpecialistResults, changed
-
-
-def interval(found: Estimate) -> tuple[float, float, float]:
-    return found.mean, found.low, found.high
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ def kl_over(runs: SpecialistResults, by: str, n: int = 1) -> Estimate:
 def over_random_subsets(runs: SpecialistResults, n: int = 1) -> Estimate:
     """Gain (points) of specialists for the first generalist's clusters minus that of those for random subsets.
 
-    The interval is over test pictures, as if what either changes had nothing to do with the other's: too wide, if
-    anything.
+    One generalist and one draw of subsets: the interval is over test pictures alone, as if what either changes had
+    nothing to do with what the other does.
     """
     found = runs.methods().set_index("method")["gain"]
     clusters, random = found["covariance"][n], found["random"][n]

@@ -124,7 +124,7 @@ NEXT = dataclasses.replace(
         ("large", replace(_NEXT_GENERALIST, widths=(16, 32, 64, 128))),
         ("by letter", replace(_NEXT_GENERALIST, data=Data("fonts by letter", 1_463, 373_385, 105_620))),
     ),
-    rivals=(7, 209),  # which see as many pictures, in all, as each expert of a mixture of eight in one epoch, eightfold
+    rivals=(7, 209),  # which see as many pictures, in all, as the experts of a mixture of eight in one epoch
     continued=_training(1, 0.05, jitter=0),
     brief=2,
     longer=_training(10, 0.05, jitter=0),  # as many pictures as all specialists see
