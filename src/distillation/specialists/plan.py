@@ -127,6 +127,7 @@ NEXT = dataclasses.replace(
     rivals=(7, 209),  # which see as many pictures, in all, as the experts of a mixture of eight in one epoch
     continued=_training(1, 0.05, jitter=0),
     brief=2,
+    distilled_at=1,  # of 1, 2 and 4 the best on the first generalist's held-out pictures
     longer=_training(10, 0.05, jitter=0),  # as many pictures as all specialists see
 )
 
