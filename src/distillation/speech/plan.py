@@ -306,7 +306,7 @@ def table5(profile: Profile) -> Questions:
         "lengths, soft": tried("soft"),
         "hard": draws("hard", "hard"),
         "soft": draws("soft", "soft"),
-        "soft and hard": draws("soft and hard", "soft", SHARES[:1]),
+        "soft and hard": draws("soft and hard", "soft", SHARES[:2]),
         "hard, constant rate": [trained("hard", least, draw, constant["hard"]) for draw in range(STEADY)],
         "soft, constant rate": [trained("soft", least, draw, constant["soft"]) for draw in range(STEADY)],
     }
