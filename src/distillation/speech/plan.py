@@ -109,9 +109,9 @@ class Share:
     draws: int
     hard: Optimisation
     soft: Optimisation
-    scored_every: int = 5
-    lengths: tuple[int, ...] = ()
-    length_draws: int = 0
+    scored_every: int
+    lengths: tuple[int, ...]
+    length_draws: int
 
 
 # The plan in the making, on seven times the speech; as in sections 2 and 3, its records lie under results/next.
@@ -136,10 +136,10 @@ STEADY = 2  # draws that are trained at a constant rate, too
 LENGTHS = (1, 2, 4)  # of students, in those of the members
 RATES = (0.025, 0.05, 0.1, 0.2)  # tried at each temperature
 RATE_AT = {1: 0.1, 2: 0.1, 5: 0.05, 10: 0.05}  # the best on development; until then, as on AN4
-SHARES = (  # hard and soft at the middle length each until the others are tried
-    Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), 2, (25, 50, 100), 2),
-    Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), 1, (10, 20, 40), 1),
-    Share(0.3, 2, _epochs(10), _epochs(10, learning_rate=0.05), 1, (5, 10), 1),
+SHARES = (  # hard and soft at one of the lengths until all are tried
+    Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), scored_every=2, lengths=(25, 50, 100), length_draws=2),
+    Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), scored_every=1, lengths=(10, 20, 40), length_draws=1),
+    Share(0.3, 2, _epochs(10), _epochs(10, learning_rate=0.05), scored_every=1, lengths=(5, 10), length_draws=1),
 )
 
 QUICK = dataclasses.replace(
