@@ -1,13 +1,31 @@
 """What is better than what in sections 5 to 8, and by how much: from the tables, paired by seed or by specialist."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from distillation.core.statistics import Estimate, estimate
 from distillation.specialists.results import MIXTURES, SpecialistResults
 
+LOOKS = {  # of a style of type, and words that its name has then
+    "slanted": ("Italic", "Oblique", "Slanted"),
+    "bold": ("Bold", "Black", "Heavy"),
+    "light": ("Light", "Thin"),
+}
 DIVIDES = 0.5  # share of its experts, at most, over which a gate that divides the work spreads a picture
+
+
+def explained(clusters: Sequence[int], has: Sequence[bool]) -> float:
+    """How much of the variance of what classes have, or have not, their clusters explain (1: all of it)."""
+    values = pd.Series(has, dtype=float)
+    return float(values.groupby(list(clusters)).transform("mean").var() / values.var())
+
+
+def by_chance(clusters: Sequence[int]) -> float:
+    """How much random clusters explain, on average."""
+    return (len(set(clusters)) - 1) / (len(clusters) - 1)
 
 
 def over_training_on(runs: SpecialistResults, n: int = 1) -> Estimate:
@@ -53,16 +71,16 @@ def rival_mixture(runs: SpecialistResults) -> str:
     def held_out(name: str) -> float:
         return float(np.mean([runs.store.metrics(config)["held_out_accuracy"] for config in runs.configs(name)]))
 
-    return max((name for name in MIXTURES if name in runs.questions), key=held_out)
+    return max(MIXTURES, key=held_out)
 
 
-def against_mixture(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
+def against_mixture(runs: SpecialistResults, mixture: str) -> Estimate:
     """Accuracy of the generalist and as many nets in all minus that of a mixture, in points, paired by seed."""
-    pivot = runs.mixtures().pivot(index="seed", columns="system", values="accuracy")
-    return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
+    pivot = runs.systems(("few specialists", mixture), ()).pivot(index="seed", columns="system", values="accuracy")
+    return estimate(pivot["few specialists"] - pivot[mixture])
 
 
-def gate_perplexity(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
+def gate_perplexity(runs: SpecialistResults, mixture: str) -> Estimate:
     """Over how many of its experts a mixture's gate spreads a test picture: exp of the mean entropy, one per seed."""
     return estimate([runs.store.metrics(config)["gate_perplexity"] for config in runs.configs(mixture)])
 
