@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from distillation.core.statistics import Estimate, estimate
-from distillation.specialists import plan
 from distillation.specialists.comparisons import (
     against_mixture,
+    by_chance,
+    explained,
     gain_kept,
     kl_over,
     over_fitting,
@@ -25,24 +28,12 @@ def interval(found: Estimate) -> tuple[float, float, float]:
     return found.mean, found.low, found.high
 
 
-@pytest.fixture
-def with_controls(made_up: SpecialistResults) -> SpecialistResults:
-    """The same with the questions of the plan in the making."""
-    questions = made_up.questions | plan.controls(made_up.profile) | plan.divided(made_up.profile)
-    return replace(made_up, plan={"04": questions})
-
-
-def test_against_training_on_is_paired_by_seed(
-    with_controls: SpecialistResults, outcome: Callable, write: Callable
-) -> None:
-    configs = enumerate(with_controls.configs("specialists"))
+def test_against_training_on_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
+    configs = enumerate(made_up.configs("specialists"))
     said = {config: outcome({"specialists": 0}, {"specialists": 1, "fixed": 10 * n}) for n, config in configs}
-    write(said)
-    for n, config in enumerate(with_controls.configs("trained on")):
-        metrics = {"accuracy": 79.0 + n * n}
-        with_controls.store.write(config, {"metrics": metrics, "history": [], "seconds": 1.0})
-    assert interval(over_training_on(with_controls)) == pytest.approx(interval(estimate([1, 1, -1])))
-    assert over_training_on(with_controls, n=2).mean > over_training_on(with_controls).mean
+    write(said | {config: {"accuracy": 79.0 + n * n} for n, config in enumerate(made_up.configs("trained on"))})
+    assert interval(over_training_on(made_up)) == pytest.approx(interval(estimate([1, 1, -1])))
+    assert over_training_on(made_up, n=2).mean > over_training_on(made_up).mean
 
 
 def test_ways_to_combine_are_paired_by_seed(made_up: SpecialistResults, write: Callable) -> None:
@@ -70,23 +61,34 @@ def test_over_random_subsets_adds_the_variances_of_both_gains(
     assert (found.low, found.high) == pytest.approx((3.5 - half, 3.5 + half))
 
 
+@pytest.mark.parametrize(("held_out", "best"), [([43, 43, 43], "mixture, divided"), ([41, 41, 44], "mixture, alike")])
 def test_the_rival_is_the_mixture_that_is_best_on_held_out_pictures(
-    with_controls: SpecialistResults, write: Callable
+    held_out: list[float], best: str, made_up: SpecialistResults, write: Callable
 ) -> None:
-    write({})
+    said = {}
+    for name, values in {"mixture, divided": held_out, "mixture, alike": [40, 40, 47]}.items():
+        for config, value in zip(made_up.configs(name), values, strict=True):
+            said[config] = {"accuracy": 100.0 - value, "held_out_accuracy": float(value)}
+    write(said)
+    assert rival_mixture(made_up) == best
 
-    def say(question: str, held_out: list[float]) -> None:
-        for config, value in zip(with_controls.configs(question), held_out, strict=True):
-            with_controls.store.path(config).unlink(missing_ok=True)
-            metrics = {"accuracy": 100 - value, "held_out_accuracy": value}
-            with_controls.store.write(config, {"metrics": metrics, "history": [], "seconds": 1.0})
 
-    say("mixture", [30.0])
-    say("mixture, continued", [40.0, 40.0, 47.0])
-    say("mixture, divided", [41.0, 41.0, 41.0])
-    assert rival_mixture(with_controls) == "mixture, continued"
-    say("mixture, divided", [43.0, 43.0, 43.0])
-    assert rival_mixture(with_controls) == "mixture, divided"
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=3, max_size=40))
+def test_clusters_explain_the_variance_between_them(classes: list[tuple[int, bool]]) -> None:
+    clusters, has = zip(*classes, strict=True)
+    assume(len(set(has)) == 2)
+    found = explained(clusters, has)
+    mean = sum(has) / len(has)
+    of = {name: [value for other, value in classes if other == name] for name in clusters}
+    between = sum(len(values) * (sum(values) / len(values) - mean) ** 2 for values in of.values())
+    assert found == pytest.approx(between / (len(has) * mean * (1 - mean)), abs=1e-9)
+
+
+def test_what_random_clusters_explain() -> None:
+    random = torch.Generator().manual_seed(0)
+    clusters, has = torch.arange(200) % 10, torch.rand(200, generator=random) < 0.3
+    found = [explained(clusters.tolist(), has[torch.randperm(200, generator=random)].tolist()) for _ in range(200)]
+    assert sum(found) / 200 == pytest.approx(by_chance(clusters.tolist()), abs=0.005)
 
 
 def test_over_fitting_is_paired_by_specialist_on_the_smallest_share(
@@ -110,16 +112,15 @@ def test_over_fitting_is_paired_by_specialist_on_the_smallest_share(
 def test_against_mixture_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
     said = {}
     for n, (few, mixture) in enumerate(
-        zip(made_up.configs("few specialists"), made_up.configs("mixture, continued"), strict=True)
+        zip(made_up.configs("few specialists"), made_up.configs("mixture, divided"), strict=True)
     ):
         said[few] = outcome({"specialists": 0}, {"specialists": 1, "fixed": 30 * n})
         said[mixture] = {"accuracy": 79.0 + 2 * n}
-    said |= {config: {"accuracy": 70.0} for config in made_up.configs("mixture")}
+    said |= {config: {"accuracy": 70.0} for config in made_up.configs("mixture, alike")}
     many = outcome({"specialists": 0}, {"specialists": 1, "fixed": 99})
     write(said | dict.fromkeys(made_up.configs("specialists"), many))
-    assert interval(against_mixture(made_up)) == pytest.approx(interval(estimate([1, 2, 3])))
-    alone = against_mixture(made_up, "mixture")  # of one seed
-    assert (alone.values, math.isnan(alone.low)) == (pytest.approx((10,)), True)
+    assert interval(against_mixture(made_up, "mixture, divided")) == pytest.approx(interval(estimate([1, 2, 3])))
+    assert against_mixture(made_up, "mixture, alike").values == pytest.approx((10, 13, 16))
 
 
 def test_gain_kept_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:

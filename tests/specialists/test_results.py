@@ -184,23 +184,34 @@ def test_curves_are_over_the_progress(made_up: SpecialistResults, write: Callabl
     assert found[["share", "index", "cross_entropy", "accuracy"]].to_numpy().tolist() == [[0.2, 1, 2, 30]] * 2
 
 
-def test_systems_of_section_7_by_hand(made_up: SpecialistResults, write: Callable) -> None:
+def test_systems_by_hand(made_up: SpecialistResults, write: Callable) -> None:
     few = made_up.configs("few specialists")
     seconds = {config.assignment.generalist: 100.0 + config.first.seed for config in few}
     seconds |= {replace(config.first, index=index): 10.0 * (index + 1) for config in few for index in range(2)}
-    write({}, seconds=seconds | dict.fromkeys(made_up.configs("mixture, continued"), 7.0))
-    table = made_up.mixtures()
-    assert len(table) == 1 + 3 + 3 * 3
+    write({}, seconds=seconds | dict.fromkeys(made_up.configs("mixture, alike"), 7.0))
+    questions = ("few specialists", "specialists", "mixture, divided", "mixture, alike", "trained on")
+    table = made_up.systems(questions, ("early", "specialists"))
+    assert len(table) == 3 * 6 + 1
     found = table[table["seed"] == 0].set_index("system")
     costs = {name: row.tolist() for name, row in found[["parameters", "passes", "serial", "parallel"]].iterrows()}
     assert costs == {
         "few specialists": [300, 1040, 130, 120],
         "specialists": [400, 1060, 103, 101],
-        "mixture": [310, 900, 1, 1],
-        "mixture, continued": [310, 1900, 107, 107],  # the generalist's training counts
+        "mixture, divided": [310, 1900, 101, 101],  # the generalist's training counts
+        "mixture, alike": [310, 1900, 107, 107],
+        "trained on": [100, 1500, 101, 101],
         "generalist": [100, 1000, 100, 100],
+        "generalist, early": [100, 1000, 1, 1],
     }
     assert found.loc["few specialists", "accuracy"] == pytest.approx(81)
+
+
+def test_results_of_the_second_data_set_are_in_the_same_store(made_up: SpecialistResults) -> None:
+    assert made_up.beside is None
+    profile = replace(made_up.profile, beside=replace(plan.PAPER.beside, name=made_up.profile.name))
+    found = SpecialistResults(profile, plan.plan(profile), trains=True).beside
+    assert (found.profile.dataset, found.store, found.trains) == ("cifar-100", made_up.store, True)
+    assert found.questions == plan.specialists(plan.PAPER.beside)
 
 
 def test_names_and_generalists(made_up: SpecialistResults, write: Callable) -> None:
@@ -258,7 +269,7 @@ def test_the_generalist_is_the_nearest_to_its_end_that_its_data_do_not_limit(row
 
 def test_every_rung_has_another_of_twice_or_half_its_length() -> None:
     lengths = {}
-    for net in plan.ladder(plan.NEXT):
+    for net in plan.ladder(plan.PAPER):
         lengths.setdefault(net.widths, []).append(net.optimisation.epochs)
     assert all(long == 2 * short for short, long in lengths.values())
     assert len(lengths) == 3
