@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from distillation.core.figures import COLOURS, MARKERS, PAPER, legend_above, summarise
 from distillation.core.statistics import estimate
@@ -253,8 +254,12 @@ def budgets(pictures: Axes, minutes: Axes, found: pd.DataFrame) -> None:
         minutes.plot([serial, parallel], [got.mean] * 2, color=COLOURS[number], linewidth=0.8)
         minutes.errorbar(parallel, got.mean, **style)
         minutes.errorbar(serial, got.mean, markerfacecolor="white", **style)
-    pictures.set(xscale="log", xlabel="pictures seen, millions", ylabel="test accuracy, %")
-    minutes.set(xscale="log", xlabel="minutes of training")
+    for axes, label in ((pictures, "pictures seen, millions"), (minutes, "minutes of training")):
+        axes.set(xscale="log", xlabel=label)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+    pictures.set_ylabel("test accuracy, %")
     pictures.figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
 

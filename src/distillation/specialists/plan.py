@@ -130,7 +130,7 @@ PAPER = replace(
 NEXT = replace(PAPER, name="next")
 
 # A tenth of the styles, which this repository holds.
-_EMBEDDED = replace(_GENERALIST, data=Data("fonts (embedded)", 146, 42_943, 5_261), optimisation=_training(6, 0.1))
+_EMBEDDED = replace(_GENERALIST, data=Data("fonts (embedded)", 146, 42_943, 5_261), optimisation=_training(4, 0.1))
 
 QUICK = replace(
     PAPER,
@@ -140,13 +140,14 @@ QUICK = replace(
     number=12,
     size=12,
     ladder=(),
-    methods=("families", "random"),
-    regimes=(("early", trained_for(_EMBEDDED, 2)), ("half", with_cases(_EMBEDDED, 21_471))),
-    longer=_training(5, 0.05),
+    specialist=_training(2, 0.05),
+    methods=("random",),
+    regimes=(("early", trained_for(_EMBEDDED, 1)),),
+    longer=_training(4, 0.05),
     shares=(1.0, 0.2),
     few=3,
     rivals=(2, 48),
-    continued=_training(2, 0.05),
+    continued=_training(1, 0.05),
     temperatures=(1, 4),
     distilled_seeds=2,
     inference=(InferenceTime(images=1_000),),
