@@ -18,7 +18,7 @@ from distillation.mnist import nets as mnist_nets
 from distillation.mnist import results as mnist_results
 from distillation.mnist.examples import Examples
 from distillation.specialists import results as specialists_results
-from distillation.specialists.examples import BROKEN, FIXED, PictureExamples
+from distillation.specialists.examples import BROKEN, CLASSES, FIXED, LETTERS, SUBSETS, PictureExamples
 from distillation.speech import alignment
 from distillation.speech import results as speech_results
 from distillation.speech.examples import WEIGHTS, SpeechExamples
@@ -75,7 +75,9 @@ def test_published_acoustic_weights_fit_the_published_examples(name: str) -> Non
 
 def test_published_pictures_are_those_whose_answer_the_specialists_change() -> None:
     examples = PictureExamples.load(PICTURES)
-    assert examples.pictures.shape[1:] == (3, 32, 32)
+    assert examples.pictures.shape[1:] == (1, 32, 32)
+    assert examples.alike.shape == (SUBSETS, CLASSES, len(LETTERS), 32, 32)
+    assert len(examples.alike_classes.unique()) > SUBSETS
     before, after = (found.argmax(1) == examples.labels for found in (examples.generalist, examples.combined))
     put_right = [True] * FIXED + [False] * BROKEN
     assert after.tolist() == put_right
