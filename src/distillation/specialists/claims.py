@@ -26,6 +26,16 @@ SYSTEMS = {
 VALUES = {"accuracy": "test accuracy", "conditional": "conditional test accuracy"}
 
 
+def control_note(runs: SpecialistResults) -> str:
+    """What must be read beside the specialists' gain: what else as many pictures buy."""
+    gains = runs.gains()
+    longer = estimate(gains["gain"]).mean - over_training_on(runs).mean
+    return (
+        f"Specialists add {estimate(gains['gain']):2} points to a generalist of {estimate(gains['alone']):1} %; training "
+        f"it on for as many pictures as they see, which the paper does not try, adds {longer:.2f} (notebook 04)."
+    )
+
+
 def _accuracy(column: str) -> Callable[[SpecialistResults, Claim], Finding]:
     return lambda runs, claim: Finding(estimate(runs.gains()[column]), "context")
 
