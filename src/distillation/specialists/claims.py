@@ -31,8 +31,8 @@ def control_note(runs: SpecialistResults) -> str:
     gains = runs.gains()
     longer = estimate(gains["gain"]).mean - over_training_on(runs).mean
     return (
-        f"Specialists add {estimate(gains['gain']):2} points to a generalist of {estimate(gains['alone']):1} %; training "
-        f"it on for as many pictures as they see, which the paper does not try, adds {longer:.2f} (notebook 04)."
+        f"Specialists add {estimate(gains['gain']):2} points to a generalist of {estimate(gains['alone']):1} %; "
+        f"training it on for as many pictures as they see, which the paper does not try, adds {longer:.2f} (notebook 04)."
     )
 
 
