@@ -32,7 +32,8 @@ def control_note(runs: SpecialistResults) -> str:
     longer = estimate(gains["gain"]).mean - over_training_on(runs).mean
     return (
         f"Specialists add {estimate(gains['gain']):2} points to a generalist of {estimate(gains['alone']):1} %; "
-        f"training it on for as many pictures as they see, which the paper does not try, adds {longer:.2f} (notebook 04)."
+        "training it on for as many pictures as they see, which the paper does not try, adds "
+        f"{longer:.2f} (notebook 04)."
     )
 
 
