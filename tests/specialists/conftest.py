@@ -104,7 +104,7 @@ def made(records_of_styles: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpecialistResults:
     """Results of a small profile, of which nothing is there yet."""
     monkeypatch.setenv("DISTILLATION_RESULTS", str(tmp_path))
-    seeds = {"seeds": 3, "distilled_seeds": 3}
+    seeds = {"seeds": 3, "fewer": 3}
     profile = replace(plan.SMOKE, name="made up", number=3, **seeds)
     return SpecialistResults(profile, plan.plan(profile))
 

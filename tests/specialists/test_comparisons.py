@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from distillation.specialists.comparisons import (
     by_chance,
     explained,
     gain_kept,
+    gain_of_training_on,
     kl_over,
     over_fitting,
     over_random_subsets,
@@ -34,6 +36,15 @@ def test_against_training_on_is_paired_by_seed(made_up: SpecialistResults, outco
     write(said | {config: {"accuracy": 79.0 + n * n} for n, config in enumerate(made_up.configs("trained on"))})
     assert interval(over_training_on(made_up)) == pytest.approx(interval(estimate([1, 1, -1])))
     assert over_training_on(made_up, n=2).mean > over_training_on(made_up).mean
+    assert interval(gain_of_training_on(made_up)) == pytest.approx(interval(estimate([-1, 0, 3])))
+
+
+def test_generalists_without_a_control_are_left_out(made_up: SpecialistResults, write: Callable) -> None:
+    write({config: {"accuracy": 79.0 + config.seed} for config in made_up.configs("trained on")})
+    fewer = made_up.plan["04"] | {"trained on": made_up.configs("trained on")[:2]}
+    runs = replace(made_up, plan={"04": fewer})
+    assert gain_of_training_on(runs).values == pytest.approx((-1, 0))
+    assert over_training_on(runs).seeds == 2
 
 
 def test_ways_to_combine_are_paired_by_seed(made_up: SpecialistResults, write: Callable) -> None:

@@ -9,6 +9,7 @@ from distillation.specialists.comparisons import (
     DIVIDES,
     against_mixture,
     gain_kept,
+    gain_of_training_on,
     gate_perplexity,
     kl_over,
     over_fitting,
@@ -29,11 +30,10 @@ VALUES = {"accuracy": "test accuracy", "conditional": "conditional test accuracy
 def control_note(runs: SpecialistResults) -> str:
     """What must be read beside the specialists' gain: what else as many pictures buy."""
     gains = runs.gains()
-    longer = estimate(gains["gain"]).mean - over_training_on(runs).mean
     return (
         f"Specialists add {estimate(gains['gain']):2} points to a generalist of {estimate(gains['alone']):1} %; "
         "training it on for as many pictures as they see, which the paper does not try, adds "
-        f"{longer:.2f} (notebook 04)."
+        f"{gain_of_training_on(runs):2} (notebook 04)."
     )
 
 

@@ -30,9 +30,20 @@ def by_chance(clusters: Sequence[int]) -> float:
 
 def over_training_on(runs: SpecialistResults, n: int = 1) -> Estimate:
     """Accuracy with specialists minus that of the generalist trained on for as many pictures, in points, per seed."""
+    found = _beside_training_on(runs, n)
+    return estimate(found["accuracy"] - found["longer"])
+
+
+def gain_of_training_on(runs: SpecialistResults) -> Estimate:
+    """What the generalist gains when it is trained on for as many pictures as its specialists see, in points."""
+    found = _beside_training_on(runs)
+    return estimate(found["longer"] - found["alone"])
+
+
+def _beside_training_on(runs: SpecialistResults, n: int = 1) -> pd.DataFrame:
     longer = {config.seed: runs.store.metrics(config)["accuracy"] for config in runs.configs("trained on")}
     gains = runs.gains(n=n)
-    return estimate(gains["accuracy"] - gains["seed"].map(longer))
+    return gains.assign(longer=gains["seed"].map(longer)).dropna(subset="longer")
 
 
 def kl_over(runs: SpecialistResults, by: str, n: int = 1) -> Estimate:
