@@ -18,8 +18,8 @@ class Profile:
     """Sizes and seeds of sections 5 to 8.
 
     generalist: seed 0 of it. seeds: with all their specialists; fewer: of all that is compared with these. number,
-    size, specialist: the specialists, how many, their classes, and their training. ladder: sizes and epochs of the nets among
-    which the generalist was chosen. methods: other ways to assign classes, tried with seed 0. regimes: other
+    size, specialist: the specialists, how many, their classes, and their training. ladder: sizes and epochs of the nets
+    among which the generalist was chosen. methods: other ways to assign classes, tried with seed 0. regimes: other
     generalists, by name, each of one seed and with specialists of its own; "early" is also the control of section 8's
     trials, which are as brief. longer: of the generalist that is trained on. shares: of the special pictures (section
     6.1), for the first `few` specialists. continued: of mixtures; rivals: number and size of the specialists that are
