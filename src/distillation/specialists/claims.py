@@ -90,8 +90,9 @@ def _mixture(runs: SpecialistResults, claim: Claim) -> Finding:
 
 
 def _distilled_back(runs: SpecialistResults, claim: Claim) -> Finding:
-    found = gain_kept(runs)
-    return Finding(found, answered(found, yes=50))
+    found, gain = gain_kept(runs), estimate(runs.gains(n=runs.profile.distilled_n)["gain"])
+    # Where there is no gain to keep, a share of it says nothing.
+    return Finding(found, answered(found, yes=50) if gain.low > 0 else "unclear")
 
 
 TABLE_3 = tuple(

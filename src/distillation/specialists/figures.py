@@ -55,7 +55,7 @@ NEEDS = {
 STUDENT_NAMES = {
     "combined": "generalist and specialists",
     "q": "student of q",
-    "p": "student of p",
+    "p": "student of p_g",
     "larger student": "larger student of q",
     "held out": "student of q, held-out pictures too",
     "trained on": "the generalist, trained on",

@@ -290,6 +290,12 @@ def pooled_from(covered: pd.DataFrame) -> int:
     raise ValueError("There are no cases to pool.")
 
 
+def best_n(runs: SpecialistResults) -> dict[str, int]:
+    """For each way to combine the n that is best on held-out pictures, in the mean of the seeds."""
+    means = runs.table3(part="held_out").groupby(["by", "n"])["accuracy"].mean().unstack()
+    return means.idxmax(axis=1).to_dict()
+
+
 def slope(table4: pd.DataFrame) -> Estimate:
     """Relative change in accuracy per specialist that covers the class, in percent: unweighted fit, one per seed.
 
