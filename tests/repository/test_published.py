@@ -86,6 +86,11 @@ def test_published_pictures_are_those_whose_answer_the_specialists_change() -> N
         assert found.sum(1).allclose(found.new_ones(len(found)))
 
 
+def test_the_published_generalist_is_the_rung_that_the_rule_takes() -> None:
+    rung, chosen = specialists_results.chosen_rung(PICTURES.ladder()), PICTURES.profile.generalist
+    assert (rung["widths"], rung["epochs"]) == (chosen.widths, chosen.optimisation.epochs)
+
+
 def test_no_run_was_tested_on_images_it_was_chosen_on() -> None:
     held_out = MNIST.configs("hard weight, held out")
     assert all(config.cases == "fit" and config.teacher.cases == "fit" for config in held_out)

@@ -5,25 +5,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from distillation.core.statistics import Estimate, estimate
 from distillation.specialists.comparisons import (
     against_mixture,
-    by_chance,
-    explained,
+    divides,
     gain_kept,
     gain_of_training_on,
     kl_over,
-    over_fitting,
     over_random_subsets,
     over_training_on,
     rival_mixture,
     soft_advantage,
 )
-from distillation.specialists.results import SpecialistResults, changed
+from distillation.specialists.results import MIXTURES, SpecialistResults, changed
 
 
 def interval(found: Estimate) -> tuple[float, float, float]:
@@ -72,34 +67,26 @@ def test_over_random_subsets_adds_the_variances_of_both_gains(
     assert (found.low, found.high) == pytest.approx((3.5 - half, 3.5 + half))
 
 
-@pytest.mark.parametrize(("held_out", "best"), [([43, 43, 43], "mixture, divided"), ([41, 41, 44], "mixture, alike")])
+@pytest.mark.parametrize(
+    ("held_out", "perplexity", "best"),
+    [
+        ([43, 43, 43], (1.2, 1.2), "mixture, divided"),
+        ([41, 41, 44], (1.2, 1.2), "mixture, alike"),
+        ([41, 41, 44], (1.2, 2.8), "mixture, divided"),  # a gate that asks all experts makes no rival
+        ([41, 41, 44], (2.8, 2.8), "mixture, alike"),
+    ],
+)
 def test_the_rival_is_the_mixture_that_is_best_on_held_out_pictures(
-    held_out: list[float], best: str, made_up: SpecialistResults, write: Callable
+    held_out: list[float], perplexity: tuple[float, float], best: str, made_up: SpecialistResults, write: Callable
 ) -> None:
     said = {}
-    for name, values in {"mixture, divided": held_out, "mixture, alike": [40, 40, 47]}.items():
+    for name, values, spread in zip(MIXTURES, (held_out, [40, 40, 47]), perplexity, strict=True):
         for config, value in zip(made_up.configs(name), values, strict=True):
-            said[config] = {"accuracy": 100.0 - value, "held_out_accuracy": float(value)}
+            metrics = {"accuracy": 100.0 - value, "held_out_accuracy": float(value), "gate_perplexity": spread}
+            said[config] = metrics
     write(said)
     assert rival_mixture(made_up) == best
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=3, max_size=40))
-def test_clusters_explain_the_variance_between_them(classes: list[tuple[int, bool]]) -> None:
-    clusters, has = zip(*classes, strict=True)
-    assume(len(set(has)) == 2)
-    found = explained(clusters, has)
-    mean = sum(has) / len(has)
-    of = {name: [value for other, value in classes if other == name] for name in clusters}
-    between = sum(len(values) * (sum(values) / len(values) - mean) ** 2 for values in of.values())
-    assert found == pytest.approx(between / (len(has) * mean * (1 - mean)), abs=1e-9)
-
-
-def test_what_random_clusters_explain() -> None:
-    random = torch.Generator().manual_seed(0)
-    clusters, has = torch.arange(200) % 10, torch.rand(200, generator=random) < 0.3
-    found = [explained(clusters.tolist(), has[torch.randperm(200, generator=random)].tolist()) for _ in range(200)]
-    assert sum(found) / 200 == pytest.approx(by_chance(clusters.tolist()), abs=0.005)
+    assert [divides(made_up, name) for name in MIXTURES] == [spread < 1.5 for spread in perplexity]
 
 
 def test_over_fitting_is_paired_by_specialist_on_the_smallest_share(
@@ -112,9 +99,9 @@ def test_over_fitting_is_paired_by_specialist_on_the_smallest_share(
     hard, soft = made_up.configs("softmax: dustbin"), made_up.configs("softmax: full")
     said = {config: knowing(60 + 7 * config.index + config.share) for config in hard}
     write(said | {config: knowing(63 + 8 * config.index + 11 * config.share) for config in soft})
-    few = made_up.profile.few
+    few = made_up.profile.few_specialists
     wanted = estimate([3 + index + 10 * 0.2 for index in range(few)])
-    assert interval(over_fitting(made_up)) == pytest.approx(interval(wanted))
+    assert interval(soft_advantage(made_up, min(made_up.profile.shares))) == pytest.approx(interval(wanted))
     assert soft_advantage(made_up, 1.0).mean == pytest.approx(13 + (few - 1) / 2)
     assert soft_advantage(made_up, 1.0, "claimed").mean == 0
     assert "generalist special_accuracy" in made_up.soft_specialists()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distillation.specialists.data import Pictures, fonts
-from distillation.specialists.examples import LETTERS, PictureExamples, letters, unrelated
+from distillation.specialists.examples import LETTERS, PictureExamples, letters, superclasses_first
 from distillation.specialists.figures import alike_figure
 
 
@@ -21,7 +21,7 @@ from distillation.specialists.figures import alike_figure
 def test_classes_of_other_superclasses_come_first(
     subset: tuple[int, ...], superclasses: list[int], expected: list[int]
 ) -> None:
-    assert unrelated(subset, superclasses) == expected
+    assert superclasses_first(subset, superclasses) == expected
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_letters_are_the_training_pictures_of_these_characters(pictures: Picture
             assert torch.equal(found, expected[0]) if len(expected) else not found.any()
 
 
-def test_a_letter_that_is_not_there_is_left_black(pictures: Pictures) -> None:
+def test_a_letter_that_is_not_there_is_zeros(pictures: Pictures) -> None:
     without = replace(pictures, characters=torch.where(pictures.characters == ord("a"), 0, pictures.characters))
     found = torch.stack([letters(without, label) for label in range(24)])
     assert not found[:, LETTERS.index("a")].any()

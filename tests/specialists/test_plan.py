@@ -69,8 +69,8 @@ def test_no_run_is_made_twice_under_two_names(profile: Profile, tmp_path: Path) 
     # The whole data's specialists with a dustbin are members of the first combination.
     first = section5(profile)["specialists"][0].first
     shared = [config for config in soft_specialists(profile)["dustbin"] if config.share == 1]
-    assert shared == [replace(first, index=index) for index in range(profile.few)]
-    assert profile.few <= min(profile.number, 20)
+    assert shared == [replace(first, index=index) for index in range(profile.few_specialists)]
+    assert profile.few_specialists <= min(profile.number, 20)
 
 
 @every_data_set
@@ -85,7 +85,7 @@ def test_specialists_are_trained_like_their_generalist_and_by_its_seed(profile: 
         assert (config.first.softmax, config.first.share, config.first.index) == ("dustbin", 1, 0)
     for configs in (specialists(profile)["specialists"], few):
         nets = [config.assignment.generalist for config in configs]
-        seeds = profile.fewer if configs is few else profile.seeds
+        seeds = profile.control_seeds if configs is few else profile.seeds
         assert not nets or nets == [replace(profile.generalist, seed=seed) for seed in range(seeds)]
     assert {(c.assignment.number, c.assignment.size) for c in specialists(profile)["specialists"]} == {
         (profile.number, profile.size)
@@ -119,7 +119,9 @@ def test_softmaxes_are_compared_on_the_same_pictures_and_for_as_long(profile: Pr
     hard, soft = soft_specialists(profile)["dustbin"], soft_specialists(profile)["full"]
     assert [replace(config, softmax="dustbin") for config in soft] == hard
     assert {config.softmax for config in soft} == {"full"}
-    assert [(c.share, c.index) for c in hard] == [(s, i) for s in profile.shares for i in range(profile.few)]
+    assert [(c.share, c.index) for c in hard] == [
+        (s, i) for s in profile.shares for i in range(profile.few_specialists)
+    ]
     data, batch = profile.generalist.data, profile.specialist.batch_size
     pictures = profile.size * data.cases / data.classes
     steps = [config.optimisation.epochs * max(1, 2 * round(config.share * pictures) // batch) for config in hard]
@@ -137,7 +139,7 @@ def test_a_mixture_has_as_many_nets_as_its_rival(profile: Profile) -> None:
         assert other == replace(config, start=replace(net, seed=seed))
         assert config.start == plan.assignment(profile, other.start, number=config.experts, size=classes)
         assert config.start.method == "covariance"
-    assert len(alike) == profile.fewer
+    assert len(alike) == profile.control_seeds
     for config in rivals(profile):
         assert (config.assignment.number, config.assignment.size) == (number, classes)
 
@@ -168,10 +170,10 @@ def test_students_differ_from_their_controls_in_their_targets_alone(profile: Pro
             assert config.targets.combination == nets[config.seed]
             assert config.targets.n == (0 if name == "p" else profile.distilled_n)
     for name in ("q", "p"):
-        assert [config.seed for config in section[name]] == list(range(profile.fewer))
+        assert [config.seed for config in section[name]] == list(range(profile.control_seeds))
         assert {config.optimisation for config in section[name]} == {net.optimisation}
         assert {config.temperature for config in section[name]} == {profile.distilled_at}
-    assert profile.fewer <= profile.seeds
+    assert profile.control_seeds <= profile.seeds
     for n in (profile.distilled_n, 0):
         assert section["q" if n else "p"][0] == replace(section["q"][0], targets=replace(section["q"][0].targets, n=n))
     # The trials are all as brief as their control on hard targets.
@@ -203,8 +205,8 @@ def test_the_published_run_is_on_all_styles_and_on_the_whole_of_cifar() -> None:
     assert (PAPER.dataset, PAPER.beside.dataset) == ("fonts", "cifar-100")
     assert PAPER.generalist.data == Data("fonts", 1_463, 422_082, 52_578)
     assert PAPER.beside.generalist.data == Data("cifar-100", 100, 45_000, 10_000)
-    assert min(PAPER.seeds, PAPER.fewer) >= 3
-    assert (PAPER.number, PAPER.few) == (61, 10)
+    assert min(PAPER.seeds, PAPER.control_seeds) >= 3
+    assert (PAPER.number, PAPER.few_specialists) == (61, 10)
     for profile in (SMOKE, QUICK):  # on what this repository holds
         assert {config.assignment.generalist.data.name for config in combinations(profile)} == {"fonts (embedded)"}
     assert (PAPER.name, QUICK.name, SMOKE.name) == ("paper", "quick", "smoke")
@@ -247,7 +249,7 @@ def test_questions_of_the_notebooks(profile: Profile) -> None:
 def test_on_line_clusters_are_those_of_the_specialists_but_for_their_method(profile: Profile) -> None:
     online = section5(profile)["on-line clusters"]
     assert {config.method for config in online} == {"covariance on-line"}
-    others = [config.assignment for config in section5(profile)["specialists"][: profile.fewer]]
+    others = [config.assignment for config in section5(profile)["specialists"][: profile.control_seeds]]
     assert [replace(config, method="covariance") for config in online] == others
 
 

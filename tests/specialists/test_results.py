@@ -13,6 +13,7 @@ from distillation.core.store import StoreError
 from distillation.specialists import paper, plan
 from distillation.specialists.results import (
     SpecialistResults,
+    best_n,
     changed,
     chosen_rung,
     paper_slope,
@@ -208,7 +209,7 @@ def test_systems_by_hand(made_up: SpecialistResults, write: Callable) -> None:
 
 def test_results_of_the_second_data_set_are_in_the_same_store(made_up: SpecialistResults) -> None:
     assert made_up.beside is None
-    profile = replace(made_up.profile, beside=replace(plan.PAPER.beside, name=made_up.profile.name))
+    profile = replace(made_up.profile, beside=plan.PAPER.beside)
     found = SpecialistResults(profile, plan.plan(profile), trains=True).beside
     assert (found.profile.dataset, found.store, found.trains) == ("cifar-100", made_up.store, True)
     assert found.questions == plan.specialists(plan.PAPER.beside)
@@ -273,3 +274,28 @@ def test_every_rung_has_another_of_twice_or_half_its_length() -> None:
         lengths.setdefault(net.widths, []).append(net.optimisation.epochs)
     assert all(long == 2 * short for short, long in lengths.values())
     assert len(lengths) == 3
+
+
+def test_the_ladder_has_a_row_per_rung(made_up: SpecialistResults) -> None:
+    nets = plan.ladder(plan.PAPER)
+    runs = replace(made_up, plan={"04": {"ladder": nets}})
+    for number, net in enumerate(nets):
+        metrics = {"fit_accuracy": 50.0 + number, "held_out_accuracy": 40.0 + number, "parameters": number}
+        runs.store.write(net, {"metrics": metrics, "history": [], "seconds": 1.0})
+    found = runs.ladder()
+    assert found["widths"].tolist() == [net.widths for net in nets]
+    assert found["epochs"].tolist() == [net.optimisation.epochs for net in nets]
+    assert (found["fit_accuracy"] - found["held_out_accuracy"]).tolist() == [10] * len(nets)
+    assert found["parameters"].tolist() == list(range(len(nets)))
+
+
+def test_best_n_is_chosen_on_held_out_pictures(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
+    said = {}
+    for config in made_up.configs("specialists"):
+        metrics = outcome({"specialists": 0}, {"specialists": 1, "fixed": 20})
+        for row in metrics["held_out"]["combined"]:
+            wanted = {"kl": 2, "own answer": 1, "added log-probabilities": 3}[row["by"]]
+            row["accuracy"] = 90.0 if row["n"] == wanted else 80.0
+        said[config] = metrics
+    write(said)
+    assert best_n(made_up) == {"kl": 2, "own answer": 1, "added log-probabilities": 3}

@@ -1,7 +1,6 @@
 """What is better than what in sections 5 to 8, and by how much: from the tables, paired by seed or by specialist."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,23 +8,7 @@ import pandas as pd
 from distillation.core.statistics import Estimate, estimate
 from distillation.specialists.results import MIXTURES, SpecialistResults
 
-LOOKS = {  # of a style of type, and words that its name has then
-    "slanted": ("Italic", "Oblique", "Slanted"),
-    "bold": ("Bold", "Black", "Heavy"),
-    "light": ("Light", "Thin"),
-}
 DIVIDES = 0.5  # share of its experts, at most, over which a gate that divides the work spreads a picture
-
-
-def explained(clusters: Sequence[int], has: Sequence[bool]) -> float:
-    """How much of the variance of what classes have, or have not, their clusters explain (1: all of it)."""
-    values = pd.Series(has, dtype=float)
-    return float(values.groupby(list(clusters)).transform("mean").var() / values.var())
-
-
-def by_chance(clusters: Sequence[int]) -> float:
-    """How much random clusters explain, on average."""
-    return (len(set(clusters)) - 1) / (len(clusters) - 1)
 
 
 def over_training_on(runs: SpecialistResults, n: int = 1) -> Estimate:
@@ -54,19 +37,14 @@ def kl_over(runs: SpecialistResults, by: str, n: int = 1) -> Estimate:
 def over_random_subsets(runs: SpecialistResults, n: int = 1) -> Estimate:
     """Gain (points) of specialists for the first generalist's clusters minus that of those for random subsets.
 
-    The interval is over test pictures, as if what either changes had nothing to do with the other's: too wide, if
-    anything.
+    One generalist and one draw of subsets: the interval is over test pictures alone, as if what either changes had
+    nothing to do with what the other does.
     """
     found = runs.methods().set_index("method")["gain"]
     clusters, random = found["covariance"][n], found["random"][n]
     mean = clusters.mean - random.mean
     half = math.hypot(clusters.high - clusters.mean, random.high - random.mean)
     return Estimate(mean, mean - half, mean + half, (mean,))
-
-
-def over_fitting(runs: SpecialistResults) -> Estimate:
-    """Special-class accuracy, full softmax minus dustbin, on the smallest share, in points, per specialist."""
-    return soft_advantage(runs, min(runs.profile.shares))
 
 
 def soft_advantage(runs: SpecialistResults, share: float, value: str = "special_accuracy") -> Estimate:
@@ -77,12 +55,21 @@ def soft_advantage(runs: SpecialistResults, share: float, value: str = "special_
 
 
 def rival_mixture(runs: SpecialistResults) -> str:
-    """The question whose mixtures are best on held-out pictures, in the mean of their seeds."""
+    """The question whose mixtures are best on held-out pictures, in the mean of their seeds.
+
+    Of those whose gate divides the work, if there are any.
+    """
 
     def held_out(name: str) -> float:
         return float(np.mean([runs.store.metrics(config)["held_out_accuracy"] for config in runs.configs(name)]))
 
-    return max(MIXTURES, key=held_out)
+    dividing = [name for name in MIXTURES if divides(runs, name)]
+    return max(dividing or MIXTURES, key=held_out)
+
+
+def divides(runs: SpecialistResults, mixture: str) -> bool:
+    """Whether a mixture's gate spreads a picture over DIVIDES of its experts at most, in the mean of its seeds."""
+    return gate_perplexity(runs, mixture).mean <= DIVIDES * (runs.profile.rivals[0] + 1)
 
 
 def against_mixture(runs: SpecialistResults, mixture: str) -> Estimate:

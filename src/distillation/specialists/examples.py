@@ -25,7 +25,7 @@ class PictureExamples:
     """Test pictures whose answer seed 0's specialists change (n = 1): the first that they put right, and wrong.
 
     pictures (cases, channels, height, width) uint8; labels (cases,); generalist and combined: their distributions,
-    (cases, classes) float32.  alike: some LETTERS, black where one is in no training picture, in CLASSES classes, of
+    (cases, classes) float32.  alike: some LETTERS, zeros where one is in no training picture, in CLASSES classes, of
     as many superclasses as possible, of the first SUBSETS subsets, uint8 (subsets, classes, letters, height, width);
     alike_classes: which, (subsets, classes).
     """
@@ -71,7 +71,7 @@ def collect(results: SpecialistResults) -> examples.Cases:
     before, after = logits.argmax(1) == labels, q.argmax(1) == labels
     chosen = torch.cat([(~before & after).nonzero()[:FIXED, 0], (before & ~after).nonzero()[:BROKEN, 0]])
     subsets = subsets_of(config.assignment, store)[:SUBSETS]
-    alike = [unrelated(subset, split.pictures.superclasses)[:CLASSES] for subset in subsets]
+    alike = [superclasses_first(subset, split.pictures.superclasses)[:CLASSES] for subset in subsets]
     return {
         "pictures": split.pictures.test_images[chosen],
         "labels": labels[chosen],
@@ -82,7 +82,7 @@ def collect(results: SpecialistResults) -> examples.Cases:
     }, ""
 
 
-def unrelated(subset: Sequence[int], superclasses: Sequence[int]) -> list[int]:
+def superclasses_first(subset: Sequence[int], superclasses: Sequence[int]) -> list[int]:
     """A subset's classes, those first that are the first of their superclass."""
     firsts = {superclasses[c]: c for c in sorted(subset, reverse=True)}.values()
     return sorted(subset, key=lambda c: (c not in firsts, c))

@@ -118,9 +118,7 @@ def clusters_table(assignment: dict, class_names: Sequence[str], subsets: int, c
     rows = []
     for number, subset in enumerate(assignment["subsets"][:subsets]):
         names = ", ".join(class_names[c].replace("_", " ") for c in subset[:classes])
-        rows.append(
-            {"classes in the cluster": str(sizes[number]), "of which its specialist takes, among others": names}
-        )
+        rows.append({"classes in the cluster": str(sizes[number]), "its specialist takes, among others": names})
     return pd.DataFrame(rows)
 
 
@@ -220,7 +218,7 @@ def by_setting(axes: Axes, runs: pd.DataFrame, x: str, value: str, by: str) -> N
     axes.set_xticks(range(len(settings)), settings)
 
 
-def paired(axes: Axes, differences: pd.DataFrame, value: str, shares: Sequence[float]) -> None:
+def difference_curves(axes: Axes, differences: pd.DataFrame, value: str, shares: Sequence[float]) -> None:
     """Mean and 95 % interval of a column, over `index`, against `percent`: a line per share."""
     axes.axhline(0, color="0.6", linewidth=0.8)
     for number, share in enumerate(shares):

@@ -17,20 +17,20 @@ from distillation.specialists.open_questions import Distilled, Mixture, SoftTarg
 class Profile:
     """Sizes and seeds of sections 5 to 8.
 
-    generalist: seed 0 of it. seeds: with all their specialists; fewer: of all that is compared with these. number,
-    size, specialist: the specialists, how many, their classes, and their training. ladder: sizes and epochs of the nets
-    among which the generalist was chosen. methods: other ways to assign classes, tried with seed 0. regimes: other
-    generalists, by name, each of one seed and with specialists of its own; "early" is also the control of section 8's
-    trials, which are as brief. longer: of the generalist that is trained on. shares: of the special pictures (section
-    6.1), for the first `few` specialists. continued: of mixtures; rivals: number and size of the specialists that are
-    compared with these. temperatures: of section 8's trials; distilled_at, distilled_n: temperature and n of its
-    students. beside: sizes and seeds on a second data set, of which notebook 04 asks its first questions.
+    generalist: seed 0 of it. seeds: with all their specialists; control_seeds: of all that is compared with these.
+    number, size, specialist: the specialists, how many, their classes, and their training. ladder: sizes and epochs of
+    the nets among which the generalist was chosen. methods: other ways to assign classes, tried with seed 0. regimes:
+    other generalists, by name, each of one seed and with specialists of its own; "early" is also the control of section
+    8's trials, which are as brief. longer: of the generalist that is trained on. shares: of the special pictures
+    (section 6.1), for the first `few_specialists`. continued: of mixtures; rivals: number and size of the specialists
+    that are compared with these. temperatures: of section 8's trials; distilled_at, distilled_n: temperature and n of
+    its students. beside: sizes and seeds on a second data set, of which notebook 04 asks its first questions.
     """
 
     name: str
     generalist: Generalist
     seeds: int
-    fewer: int
+    control_seeds: int
     number: int
     size: int
     specialist: Optimisation
@@ -39,7 +39,7 @@ class Profile:
     regimes: tuple[tuple[str, Generalist], ...]
     longer: Optimisation
     shares: tuple[float, ...]
-    few: int
+    few_specialists: int
     continued: Optimisation
     rivals: tuple[int, int]
     temperatures: tuple[float, ...]
@@ -74,7 +74,6 @@ def widths_of(size: int) -> tuple[int, ...]:
 
 
 EXHAUSTED = 5.0  # points by which a net is better on its training than on held-out pictures: its data limit it
-BESIDE = ("specialists", "methods", "early", "half")  # the questions of the second data set
 
 _GENERALIST = Generalist(
     data=Data("fonts", 1_463, 422_082, 52_578),
@@ -84,11 +83,11 @@ _GENERALIST = Generalist(
     mirror=False,
 )
 
-PAPER = Profile(
+_FONTS = Profile(
     name="paper",
     generalist=_GENERALIST,
     seeds=5,  # the first three could not tell table 4's slope from zero; two more, once
-    fewer=3,
+    control_seeds=3,
     number=61,
     size=30,
     specialist=_training(4, 0.05),
@@ -101,12 +100,12 @@ PAPER = Profile(
     ),
     longer=_training(10, 0.05),  # for as many pictures as all specialists see
     shares=(1.0, 0.2, 0.04),
-    few=10,
+    few_specialists=10,
     continued=_training(1, 0.05),
     rivals=(7, 209),  # which see as many pictures, in all, as the experts of a mixture of eight in one epoch
     temperatures=(1, 2, 4),
     distilled_at=4,
-    distilled_n=3,  # the best of these on the first generalist's held-out pictures
+    distilled_n=3,  # of 1, 2 and 3 the best on the first generalist's held-out pictures
     # The second as large as this section: all test pictures, all specialists.
     inference=(InferenceTime(), InferenceTime(images=52_700, classes=1_463, specialists=61, size=30)),
 )
@@ -114,9 +113,9 @@ PAPER = Profile(
 _CIFAR = Generalist()
 
 PAPER = replace(
-    PAPER,
-    beside=replace(
-        PAPER,
+    _FONTS,
+    beside=replace(  # of which no more is asked than the first questions of notebook 04
+        _FONTS,
         generalist=_CIFAR,
         seeds=3,
         number=20,
@@ -138,7 +137,7 @@ QUICK = replace(
     name="quick",
     generalist=_EMBEDDED,
     seeds=2,
-    fewer=2,
+    control_seeds=2,
     number=12,
     size=12,
     ladder=(),
@@ -147,7 +146,7 @@ QUICK = replace(
     regimes=(("early", trained_for(_EMBEDDED, 1)),),
     longer=_training(4, 0.05),
     shares=(1.0, 0.2),
-    few=3,
+    few_specialists=3,
     rivals=(2, 48),
     continued=_training(1, 0.05),
     temperatures=(1, 4),
@@ -172,7 +171,7 @@ SMOKE = replace(
     methods=("confusion", "superclasses", "families", "random"),
     regimes=(("early", trained_for(_SMALLEST, 1)), ("half", with_cases(_SMALLEST, 720))),
     longer=_training(1, 0.05, jitter=2, batch_size=64),
-    few=2,
+    few_specialists=2,
     rivals=(2, 8),
     continued=_training(1, 0.03, jitter=2, batch_size=64),
     inference=(InferenceTime(images=200),),
@@ -189,9 +188,9 @@ def generalist(profile: Profile, seed: int = 0) -> Generalist:
     return replace(profile.generalist, seed=seed)
 
 
-def generalists(profile: Profile) -> list[Generalist]:
+def compared_generalists(profile: Profile) -> list[Generalist]:
     """Those generalists with which others are compared, by seed."""
-    return [generalist(profile, seed) for seed in range(profile.fewer)]
+    return [generalist(profile, seed) for seed in range(profile.control_seeds)]
 
 
 def brief_generalist(profile: Profile) -> Generalist:
@@ -218,7 +217,7 @@ def plan(profile: Profile) -> Plan:
 
 def section5(profile: Profile) -> Questions:
     """The runs of notebook 04."""
-    online = [assignment(profile, net, method="covariance on-line") for net in generalists(profile)]
+    online = [assignment(profile, net, method="covariance on-line") for net in compared_generalists(profile)]
     asked = {
         "ladder": ladder(profile),
         **specialists(profile),
@@ -227,8 +226,8 @@ def section5(profile: Profile) -> Questions:
         "inference time": list(profile.inference),
     }
     if profile.beside:
-        second = specialists(profile.beside)
-        asked |= {f"{profile.beside.dataset}: {name}": second[name] for name in BESIDE}
+        second = profile.beside
+        asked |= {f"{second.dataset}: {name}": configs for name, configs in specialists(second).items()}
     return {name: configs for name, configs in asked.items() if configs}
 
 
@@ -255,7 +254,10 @@ def specialists(profile: Profile) -> Questions:
 def trained_on(profile: Profile) -> list[Distilled]:
     """Generalists trained on, for as many pictures as their specialists see: a control that the paper does not give."""
     settings = {"continued": True, "optimisation": profile.longer}
-    return [Distilled(net, weight_decay=net.weight_decay, seed=net.seed, **settings) for net in generalists(profile)]
+    return [
+        Distilled(net, weight_decay=net.weight_decay, seed=net.seed, **settings)
+        for net in compared_generalists(profile)
+    ]
 
 
 def open_questions(profile: Profile) -> Questions:
@@ -285,7 +287,7 @@ def soft_specialists(profile: Profile) -> dict[str, list[Specialist]]:
         return replace(first, softmax=softmax, share=share, index=index, optimisation=training)
 
     return {
-        softmax: [member(softmax, share, index) for share in profile.shares for index in range(profile.few)]
+        softmax: [member(softmax, share, index) for share in profile.shares for index in range(profile.few_specialists)]
         for softmax in ("dustbin", "full")
     }
 
@@ -303,7 +305,7 @@ def mixtures(profile: Profile) -> dict[str, list[Mixture]]:
         training = profile.continued
         return Mixture(net.data, net.widths, number + 1, net.widths, start=start, optimisation=training, **settings)
 
-    nets = generalists(profile)
+    nets = compared_generalists(profile)
     clusters = [assignment(profile, net, number=number + 1, size=size) for net in nets]
     return {
         "mixture, divided": [mixture(net, start) for net, start in zip(nets, clusters, strict=True)],
@@ -312,9 +314,9 @@ def mixtures(profile: Profile) -> dict[str, list[Mixture]]:
 
 
 def rivals(profile: Profile) -> list[Combination]:
-    """Section 7: few, larger specialists, which with the generalist have as many parameters as a mixture."""
+    """Section 7: few, larger specialists, which with the generalist are as many nets as a mixture's experts."""
     number, size = profile.rivals
-    return [combination(profile, net, number=number, size=size) for net in generalists(profile)]
+    return [combination(profile, net, number=number, size=size) for net in compared_generalists(profile)]
 
 
 def distilled(profile: Profile) -> dict[str, list[Distilled]]:
@@ -334,7 +336,7 @@ def distilled(profile: Profile) -> dict[str, list[Distilled]]:
     def on_own(config: Distilled) -> Distilled:
         return replace(config, targets=replace(config.targets, n=0))
 
-    seeds = range(profile.fewer)
+    seeds = range(profile.control_seeds)
     briefly = brief_generalist(profile).optimisation
     larger = [replace(student(0), generalist=net) for name, net in profile.regimes if name == "large"]
     return {

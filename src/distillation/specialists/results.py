@@ -24,8 +24,10 @@ class SpecialistResults(Results):
     @property
     def beside(self) -> "SpecialistResults | None":
         """Those of the second data set, where the profile has one."""
-        second = self.profile.beside
-        return second and SpecialistResults(second, {"04": plan.specialists(second)}, self.trains)
+        if self.profile.beside is None:
+            return None
+        second = replace(self.profile.beside, name=self.profile.name)  # whose records lie in the same store
+        return SpecialistResults(second, {"04": plan.specialists(second)}, self.trains)
 
     def class_names(self) -> list[str]:
         """The names of the classes, from the records: no data set is needed."""
@@ -116,18 +118,13 @@ class SpecialistResults(Results):
     def regimes(self, n: int = 1) -> pd.DataFrame:
         """How far a generalist is from having exhausted its data, and what specialists add to it, a row per regime.
 
-        regime (as in `plan.section5`), seeds, fit (accuracy on its training pictures), alone, seen (times
-        it saw each), pictures_seen, specialist_pictures (of one, in the mean), and the gain in points with its interval
-        over seeds, or over test pictures where there is but one seed: mean, low, high; relative: the gain in percent of
-        `alone`.
+        regime (as in `plan.Profile`, first "specialists", the profile's own), dataset, pictures, seeds, fit (accuracy
+        on its training pictures), alone, seen (times it saw each), pictures_seen, specialist_pictures (of one, in the
+        mean), and the gain in points with its interval over seeds, or over test pictures where there is but one seed:
+        mean, low, high; relative, relative_low, relative_high: the gain in percent of `alone`.
         """
-        rows = []
-        for name in ("specialists", *dict(self.profile.regimes)):
-            configs = self.configs(name)
-            for net in dict.fromkeys(replace(config.assignment.generalist, seed=0) for config in configs):
-                like = [config for config in configs if replace(config.assignment.generalist, seed=0) == net]
-                rows.append({"regime": name} | self._regime(like, n))
-        return pd.DataFrame(rows)
+        names = ("specialists", *dict(self.profile.regimes))
+        return pd.DataFrame([{"regime": name} | self._regime(self.configs(name), n) for name in names])
 
     def _regime(self, configs: list[Combination], n: int) -> dict:
         net = configs[0].assignment.generalist

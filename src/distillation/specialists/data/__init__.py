@@ -36,6 +36,8 @@ class Pictures:
             labels, name = getattr(self, f"{part}_labels"), f"{part} labels of {self.name}"
             labels = class_labels(labels, len(self.class_names), cases=len(images), name=name)
             object.__setattr__(self, f"{part}_labels", labels)
+        if self.characters is not None:
+            class_labels(self.characters, cases=len(self.train_labels), name=f"characters of {self.name}")
         groups, classes = len(self.superclass_names), len(self.class_names)
         class_labels(self.superclasses, groups, cases=classes, name=f"superclasses of {self.name}", of="of them")
 
