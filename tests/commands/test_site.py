@@ -234,7 +234,9 @@ def test_captions_become_the_figures_alternative_text(sources: tuple[str, ...]) 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\n# Other"), drawn])
     title, changed = site.page(notebook, "07_scorecard").cells
     assert title.source == "# 07 · Title\n\n# Other"
-    picture, text = (output.data["text/markdown"] for output in changed.outputs)
+    picture, controls, text = (output.data["text/markdown"] for output in changed.outputs)
+    assert controls == site.CONTROLS
+    assert all(set(output.data) == {"text/markdown"} for output in changed.outputs)
     assert "{figure} /results/paper/figures/mnist_systems.png\n:alt: Errors of all nets, by T.\n" in picture
     assert f"\nFigure 2.1 (`mnist_systems`). Errors of [all nets](02_mnist.ipynb), *by* `T`.{records}\n" in picture
     assert text == "some text"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from distillation.core import training
 from distillation.core.models import mlp
 from distillation.core.store import save_tensors
-from distillation.core.training import Diverged, Optimisation, batches_of, logits_of, schedule, train
+from distillation.core.training import Diverged, Optimisation, batches_of, logits_of, train
 
 PLAIN = Optimisation(epochs=5, batch_size=16, precision="float32")
 JITTERED = dataclasses.replace(PLAIN, jitter=1, max_norm=1.0)
@@ -161,17 +161,17 @@ def test_loss_that_is_not_finite_is_divergence(bad: float) -> None:
 
 def test_schedule_rises_over_the_first_tenth_and_falls_to_zero() -> None:
     settings = Optimisation(epochs=1, learning_rate=0.4, momentum=0.9, initial_momentum=0.5)
-    assert schedule(0.0, settings) == (0.0, 0.5)
-    assert schedule(0.05, settings) == pytest.approx((0.2, 0.7))
-    assert schedule(0.1, settings) == pytest.approx((0.4, 0.9))
-    assert schedule(0.55, settings) == pytest.approx((0.2, 0.9))
-    assert schedule(1.0, settings) == (0.0, 0.9)
+    assert settings.schedule(0.0) == (0.0, 0.5)
+    assert settings.schedule(0.05) == pytest.approx((0.2, 0.7))
+    assert settings.schedule(0.1) == pytest.approx((0.4, 0.9))
+    assert settings.schedule(0.55) == pytest.approx((0.2, 0.9))
+    assert settings.schedule(1.0) == (0.0, 0.9)
 
 
 @given(st.floats(0, 1))
 def test_schedule_stays_between_zero_and_the_peak(progress: float) -> None:
     settings = Optimisation(epochs=1)
-    rate, momentum = schedule(progress, settings)
+    rate, momentum = settings.schedule(progress)
     assert 0 <= rate <= settings.learning_rate * (1 + 1e-12)
     assert settings.initial_momentum <= momentum <= settings.momentum
 

@@ -284,7 +284,7 @@ def test_the_learning_rate_follows_the_drawn_cases(on_cpu: None) -> None:
         return model.weight.sum()  # a gradient of one
 
     train(model, Watched(), pushed, settings, order=lambda: torch.arange(16))
-    rates = [training.schedule(step / 6, settings)[0] for step in range(6)]
+    rates = [settings.schedule(step / 6)[0] for step in range(6)]
     assert moves[1:] == pytest.approx(rates[:-1], abs=1e-6)
 
 
@@ -300,7 +300,7 @@ def test_weight_decay_shrinks_the_weights(on_cpu: None) -> None:
     assert torch.equal(after(0.0), untouched)
     settings, velocity, factor = PLAIN, 0.0, 1.0
     for step in range(15):  # momentum SGD on weight_decay / 2 * w ** 2
-        rate, momentum = training.schedule(step / 15, settings)
+        rate, momentum = settings.schedule(step / 15)
         velocity = momentum * velocity + 0.5 * factor
         factor -= rate * velocity
     assert factor < 0.95

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distillation.core.data import DataError
 from distillation.core.store import Store
-from distillation.speech import nets
+from distillation.speech import averages, nets
 from distillation.speech.alignment import Alignment, cross_entropy
 from distillation.speech.data import Utterance
 from distillation.speech.recogniser.corpus import Part, from_speech
@@ -329,9 +329,9 @@ def test_more_states_than_labels_can_hold_are_refused_before_the_work(tmp_path: 
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
 def test_posteriors_of_halves_are_averaged_in_float32(mean: str) -> None:
     halves = (20 * torch.randn(9, 50, 15)).log_softmax(-1).half()
-    found = nets.average(halves, mean)
+    found = averages.average(halves, mean)
     assert found.dtype == torch.float32
-    assert torch.equal(found, nets.average(halves.float(), mean))
+    assert torch.equal(found, averages.average(halves.float(), mean))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -342,6 +342,6 @@ def test_posteriors_and_frames_that_are_not_finite_are_named(bad: float) -> None
         frame_accuracy(damaged, LABELS)
     for mean in ("arithmetic", "geometric"):
         with pytest.raises(ValueError, match=r"members' (log-)?probabilities hold NaN"):
-            nets.average(damaged[None], mean)
+            averages.average(damaged[None], mean)
     with pytest.raises(ValueError, match="frames hold NaN or infinity"):
         statistics(FRAMES * bad, LABELS, 15)

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from small_speech import few_speakers
 from torch import Tensor, nn
 
@@ -21,13 +23,16 @@ from distillation.speech.data import SAMPLE_RATE
 from distillation.speech.nets import (
     AcousticModel,
     Config,
+    Constant,
     Ensemble,
+    Stretched,
     Student,
     Transfer,
     at_speed,
     at_speeds,
     chosen_utterances,
     soft_targets,
+    stretched,
 )
 from distillation.speech.recogniser import decoding
 from distillation.speech.recogniser.corpus import Corpus, Part
@@ -531,3 +536,76 @@ def test_a_lost_alignment_is_made_again_for_each_kind_of_run(
     store.tensors_path(ALIGNMENT).unlink()
     sweep([new], store, name="test")
     assert pretended == [ALIGNMENT, new]
+
+
+# More speech on hard targets, and a rate that stays
+
+
+@pytest.mark.parametrize(
+    ("labels", "length", "expected"),
+    [
+        ([1, 2, 3], 3, [1, 2, 3]),
+        ([1, 2], 4, [1, 1, 2, 2]),
+        ([1, 1, 2, 2, 3, 3], 3, [1, 2, 3]),
+        ([4], 5, [4] * 5),
+        ([1, 2, 3], 1, [2]),
+    ],
+)
+def test_stretched_labels_are_those_of_the_same_moments(labels: list[int], length: int, expected: list[int]) -> None:
+    assert stretched(torch.tensor(labels), length).tolist() == expected
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(1, 90))
+def test_stretching_keeps_the_order_of_labels(labels: list[int], length: int) -> None:
+    found = stretched(torch.arange(len(labels)), length)
+    assert len(found) == length
+    assert (found.diff() >= 0).all()
+    moments = (torch.arange(length) + 0.5) / length  # in units of the utterance
+    assert ((found + 0.5) / len(labels) - moments).abs().max() <= 0.5 / len(labels) + 1e-6
+    assert set(stretched(torch.tensor(labels), length).tolist()) <= set(labels)
+
+
+def test_the_control_of_a_larger_transfer_set_learns_its_stretched_labels(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Stretched(replace(MEMBER, seed=100))
+    targets: list[Tensor] = []
+    really = nets.cross_entropy
+    monkeypatch.setattr(nets, "cross_entropy", lambda labels: targets.append(labels) or really(labels))
+    found = world.metrics(config)
+    part, original = at_speeds("small", config.speeds), world.corpus["train"]
+    assert found["train_frames"] == len(part.windows) == len(targets[0]) > 3 * len(original.windows)
+    of = targets[0].split(part.features.lengths)
+    truth = world.labels.of["train"].split(original.features.lengths)
+    for number, labels in enumerate(of):
+        right = truth[number % len(truth)]
+        assert torch.equal(labels, stretched(right, len(labels)))
+    assert torch.equal(torch.cat(of[: len(truth)]), world.labels.of["train"])
+    assert found["steps"] == 2 * (len(part.windows) // 64)
+    assert set(found) == {*REPORTED, "words", "decoder", "correct_frames", "word_errors"}
+    net = nets.restore(
+        config.model, SimpleNamespace(tensors=lambda _: world.store.tensors(config)), len(world.labels.states)
+    )
+    assert found["frame_accuracy"] == pytest.approx(
+        percent_right(log_posteriors(net, world.corpus["test"]), world.labels.of["test"]), abs=1e-4
+    )
+    assert config.starts_from(world.store) == [ALIGNMENT]
+
+
+def test_a_constant_rate_rises_and_stays() -> None:
+    settings = Constant(4, 64, 0.2)
+    rising = [settings.schedule(progress) for progress in (0, 0.05, 0.1)]
+    assert rising == [Optimisation(4, 64, 0.2).schedule(progress) for progress in (0, 0.05, 0.1)]
+    assert [settings.schedule(progress) for progress in (0.2, 0.7, 1.0)] == [pytest.approx((0.2, 0.9))] * 3
+
+
+def test_runs_at_a_constant_rate_have_names_and_results_of_their_own(world: World) -> None:
+    falling = replace(MEMBER, seed=50)
+    staying = replace(falling, optimisation=Constant(**vars(BRIEF)))
+    assert falling != staying
+    assert world.store.name(falling) != world.store.name(staying)
+    losses = []
+    for config in (falling, staying):
+        world.metrics(config)
+        losses.append(world.store.read(config)["history"][-1]["loss"])
+    assert losses[0] != losses[1]

@@ -12,8 +12,8 @@ from distillation.core.sweep import with_all_they_start_from
 from distillation.speech import alignment, nets
 from distillation.speech import plan as speech_plan
 from distillation.speech.alignment import Alignment
-from distillation.speech.nets import AcousticModel, Config, Ensemble, Student, Transfer
-from distillation.speech.plan import PAPER, QUICK, SMOKE, Profile, plan, section4, section6, student
+from distillation.speech.nets import AcousticModel, Config, Constant, Ensemble, Stretched, Student, Transfer
+from distillation.speech.plan import NEXT, PAPER, QUICK, SMOKE, Profile, plan, section4, section6, student
 from distillation.speech.plan import profile as profile_of
 from distillation.speech.recogniser.corpus import corpus
 from distillation.speech.results import SpeechResults
@@ -250,3 +250,76 @@ def test_records_live_beside_each_other_under_the_profiles_name(
     for config in with_all_they_start_from(runs(profile), store):
         folder = "alignment" if isinstance(config, Alignment) else "speech"
         assert store.path(config).parent == store.folder / folder
+
+
+# The plan in the making
+
+
+NEXT_QUESTIONS = {name: asked for questions in plan(NEXT).values() for name, asked in questions.items()}
+
+
+def test_the_next_plan_asks_each_run_once_on_one_alignment(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    asked = {config for configs in NEXT_QUESTIONS.values() for config in configs}
+    assert {config.alignment for config in asked if not isinstance(config, Alignment)} == {NEXT.alignment}
+    assert len({store.name(config) for config in asked}) == len(asked)
+    assert all(len(set(configs)) == len(configs) for configs in NEXT_QUESTIONS.values())
+    needed = with_all_they_start_from(asked, store)
+    assert {config for config in needed if not isinstance(config, Transfer)} == asked
+
+
+def test_the_next_plans_students_are_beside_nets_on_hard_targets_for_as_many_steps() -> None:
+    pairs = {"distilled": "hard, longer", "distilled, more speech": "hard, more speech", "small, distilled": "small"}
+    for softly, hardly in pairs.items():
+        soft = NEXT_QUESTIONS[softly]
+        hard = [getattr(config, "model", config) for config in NEXT_QUESTIONS[hardly]]
+        assert {config.optimisation for config in soft} == {config.optimisation for config in hard}
+        assert {config.hidden for config in soft} == {config.hidden for config in hard}
+        assert [config.seed for config in hard] == [config.seed for config in soft][: len(hard)]
+    for config in NEXT_QUESTIONS["hard, more speech"]:
+        assert isinstance(config, Stretched)
+        assert config.speeds == NEXT_QUESTIONS["distilled, more speech"][0].teacher.speeds
+
+
+def test_the_next_plans_recipe_is_the_papers() -> None:
+    for name in ("distilled", "length", "temperature", "learning rate"):
+        assert {config.hard_weight for config in NEXT_QUESTIONS[name]} == {0.5}
+        assert {config.teacher for config in NEXT_QUESTIONS[name]} == set(NEXT_QUESTIONS["ensemble"])
+    assert len(NEXT_QUESTIONS["distilled"]) == NEXT_QUESTIONS["ensemble"][0].size == 10
+    assert {config.temperature for config in NEXT_QUESTIONS["distilled"]} == {2}
+    epochs = {config.optimisation.epochs for config in NEXT_QUESTIONS["length"]}
+    assert epochs == {times * NEXT.member.epochs for times in (1, 2, 4)}
+    assert NEXT.longer.epochs in epochs
+    tried = {(config.temperature, config.optimisation.learning_rate) for config in NEXT_QUESTIONS["learning rate"]}
+    for config in NEXT_QUESTIONS["temperature"]:
+        assert (config.temperature, config.optimisation.learning_rate) in tried
+    (weight,) = {config.hard_weight for config in NEXT_QUESTIONS["distilled, other weight"]}
+    assert weight == pytest.approx(0.5 / 1.5)  # 1 : 0.5
+
+
+def test_the_next_plans_shares_have_their_targets_from_models_of_all_speech() -> None:
+    full = NEXT_QUESTIONS["full"]
+    assert full == NEXT_QUESTIONS["baseline"][: len(full)]
+    for name in ("soft", "soft and hard", "lengths, soft", "soft, constant rate"):
+        for config in NEXT_QUESTIONS[name]:
+            assert config.teacher == full[config.subset]
+            assert (config.hard_weight > 0) == (name == "soft and hard")
+    for kind in ("hard", "soft"):
+        tried = set(NEXT_QUESTIONS[f"lengths, {kind}"])
+        chosen = NEXT_QUESTIONS[kind]
+        assert {config.share for config in chosen} == {0.03, 0.1, 0.3}
+        assert sum(config.share == 0.03 for config in chosen) == 5
+        assert {config for config in chosen if config.subset < 3} <= tried
+        assert all(config.evaluate_every for config in chosen)
+    for hard, soft in zip(NEXT_QUESTIONS["lengths, hard"], NEXT_QUESTIONS["lengths, soft"], strict=True):
+        assert (hard.share, hard.subset, hard.seed) == (soft.share, soft.subset, soft.seed)
+        assert hard.optimisation == replace(soft.optimisation, learning_rate=hard.optimisation.learning_rate)
+
+
+def test_a_constant_rate_is_all_that_its_runs_differ_by() -> None:
+    for kind in ("hard", "soft"):
+        falling = [config for config in NEXT_QUESTIONS[kind] if config.share == 0.03]
+        for config, other in zip(NEXT_QUESTIONS[f"{kind}, constant rate"], falling, strict=False):
+            assert isinstance(config.optimisation, Constant)
+            assert replace(config, optimisation=other.optimisation) == other
+            assert vars(config.optimisation) == vars(other.optimisation)

@@ -28,6 +28,7 @@ PAGES = (
     *(PROVENANCE, "results/paper/headline.csv", "results/paper/times.csv"),
 )
 WIDGET = "application/vnd.jupyter.widget-view+json"
+CONTROLS = "*Controls, and the picture that follows them, stand here in Jupyter.*"
 RECORDS_LINKS = re.compile(r" Records: (\[[^]]*\]\([^)]*\)(, )?)+\.$")  # as figures.show appends them
 
 
@@ -101,8 +102,8 @@ def page(notebook: Any, name: str) -> Any:
     """Make a notebook (e.g. "02_mnist") fit to be a page, in place; return it.
 
     Its title gets its number, its code is folded away but for the method's, its figures become those that figures.show
-    saved, with their captions as alternative text, and widgets, which need a kernel, go.  Raises SiteError for a figure
-    without caption.
+    saved, with their captions as alternative text, and a word stands for widgets, which need a kernel.  Raises
+    SiteError for a figure without caption.
     """
     notebook.metadata.pop("widgets", None)
     first = notebook.cells[0]
@@ -116,7 +117,7 @@ def page(notebook: Any, name: str) -> Any:
 
 
 def shown(outputs: list[Any], place: str) -> list[Any]:
-    """A cell's outputs for a page: pictures and the captions that follow them as one, widgets left out."""
+    """A cell's outputs for a page: pictures and the captions that follow them as one, a word for widgets."""
     kept = []
     pictures = 0  # whose captions have not come yet
     for output in outputs:
@@ -129,8 +130,8 @@ def shown(outputs: list[Any], place: str) -> list[Any]:
             pictures -= 1
             data["text/markdown"] = figure(found["number"], found["name"], " ".join(found["text"].split()))
             kept.append(output)
-        elif WIDGET not in data:
-            kept.append(output)
+        else:
+            kept.append(type(output)(output, data={"text/markdown": CONTROLS}) if WIDGET in data else output)
     if pictures:
         raise SiteError(f"{place} has a figure without a caption: draw it with distillation.core.figures.show.")
     return kept

@@ -57,6 +57,12 @@ class Optimisation:
     jitter: int = 0
     precision: str = "bf16"
 
+    def schedule(self, progress: float) -> tuple[float, float]:
+        """Learning rate and momentum after a share of the steps: both rise for a tenth of all, then the rate falls."""
+        warmed = min(1.0, progress / 0.1)
+        rate = self.learning_rate * (warmed if progress < 0.1 else (1 - progress) / 0.9)
+        return rate, self.initial_momentum + warmed * (self.momentum - self.initial_momentum)
+
 
 def device() -> torch.device:
     """The device of DISTILLATION_DEVICE, or the best: CUDA, Apple's MPS, CPU.  ValueError for one that is not there."""
@@ -76,13 +82,6 @@ def compute_dtype(precision: str) -> torch.dtype:
         return torch.float64
     has_units = {"cuda": torch.cuda.is_bf16_supported, "cpu": torch.cpu._is_amx_tile_supported}.get(device().type)
     return torch.bfloat16 if precision == "bf16" and has_units and has_units() else torch.float32
-
-
-def schedule(progress: float, settings: Optimisation) -> tuple[float, float]:
-    """Learning rate and momentum after a share of the steps: both rise over the first tenth, then the rate falls."""
-    warmed = min(1.0, progress / 0.1)
-    rate = settings.learning_rate * (warmed if progress < 0.1 else (1 - progress) / 0.9)
-    return rate, settings.initial_momentum + warmed * (settings.momentum - settings.initial_momentum)
 
 
 def batches_of(inputs: Tensor | Gatherable, jitter: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
@@ -140,7 +139,7 @@ def train(
     history = _restore(model, momenta, checkpoint)
     # What a step reads and changes lies on the device, so that it waits for nothing there.
     total_steps, precision = settings.epochs * steps, torch.float64 if device().type in FUSED else torch.float32
-    rows = [schedule(step / total_steps, settings) for step in range(total_steps)] + 2 * [(0.0, 0.0)]  # of trial steps
+    rows = [settings.schedule(step / total_steps) for step in range(total_steps)] + 2 * [(0.0, 0.0)]  # of trial steps
     schedules = torch.tensor(rows, dtype=precision, device=device())
     batches = torch.zeros((steps, batch_size), dtype=torch.long, device=device())
     done = torch.full((1,), len(history) * steps, device=device())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distillation.core import examples
 from distillation.core.store import Configuration
-from distillation.speech import nets
+from distillation.speech import averages, nets
 from distillation.speech.alignment import log_posteriors
 from distillation.speech.recogniser.corpus import Part, corpus
 from distillation.speech.recogniser.filterbanks import SHIFT_MS
@@ -141,4 +141,4 @@ def posteriors(results: SpeechResults, system: str, part: Part, states: int) -> 
     each = torch.stack(
         [log_posteriors(nets.restore(member, results.store, states), part) for member in members_of(config)]
     )
-    return (nets.average(each, config.mean) if isinstance(config, nets.Ensemble) else each[0]).exp()
+    return (averages.average(each, config.mean) if isinstance(config, nets.Ensemble) else each[0]).exp()

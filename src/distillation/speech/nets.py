@@ -1,7 +1,7 @@
 """Sections 4 and 6: acoustic models on hard targets, their ensembles, and students of either."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import ClassVar
@@ -15,15 +15,22 @@ from torchaudio.functional import resample
 from distillation.core import objectives
 from distillation.core.models import mlp
 from distillation.core.store import Configuration, Store
-from distillation.core.training import Optimisation, device, logits_of, train
+from distillation.core.training import Loss, Optimisation, device, logits_of, train
 from distillation.speech import alignment
 from distillation.speech.alignment import Alignment, cross_entropy, log_posteriors, log_posteriors_of
+from distillation.speech.averages import averaged, check_mean, chunks, frames_right_in_a_ring, growing_means
 from distillation.speech.data import SAMPLE_RATE
 from distillation.speech.recogniser.corpus import Corpus, Part, corpus
 from distillation.speech.recogniser.filterbanks import BANKS, WIDTH, Features, Windows, features_of, windows_of
 from distillation.speech.recogniser.scoring import Labels, frame_accuracy, is_right, score
 
-CHUNK = 2**16  # frames whose posteriors lie in memory together, where there are many
+
+class Constant(Optimisation):
+    """The same, but once the learning rate has risen it stays, as was usual when the paper was written."""
+
+    def schedule(self, progress: float) -> tuple[float, float]:
+        """Learning rate and momentum after a share of the steps."""
+        return super().schedule(min(progress, 0.1))
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class Ensemble(Configuration):
 
         The log-probabilities of the training frames are written beside the record.
         """
-        _check_mean(self.mean)
+        check_mean(self.mean)
         speech, labels = corpus(self.alignment.dataset), labels_of(self.alignment, store)
         models = [restore(member, store, len(labels.states)) for member in self.members]
         right = frames_right_in_a_ring(models, speech["test"], labels.of["test"], self.mean)
@@ -133,6 +140,39 @@ class Transfer(Configuration):
 
 
 @dataclass(frozen=True)
+class Stretched(Configuration):
+    """The control of a larger transfer set: a model on hard targets of the same speech, which needs them.
+
+    The labels of the training utterances are stretched as the speech is.
+    """
+
+    experiment: ClassVar[str] = "speech"
+
+    model: AcousticModel
+    speeds: tuple[float, ...] = (0.9, 1.1)
+    threads: int = 1
+
+    @property
+    def alignment(self) -> Alignment:
+        """That of the model."""
+        return self.model.alignment
+
+    def starts_from(self, store: Store) -> list[Configuration]:
+        """The alignment: the model is not needed itself."""
+        return [self.alignment]
+
+    def run(self, store: Store) -> dict:
+        """As `train_and_score`, on the larger set."""
+        part, original = at_speeds(self.alignment.dataset, self.speeds), corpus(self.alignment.dataset)["train"]
+        labels = labels_of(self.alignment, store).of["train"].split(original.features.lengths)
+        longer = [
+            stretched(each, length)
+            for each, length in zip(labels * (1 + len(self.speeds)), part.features.lengths, strict=True)
+        ]
+        return fit_and_score(self, self.model, store, part.windows, cross_entropy(torch.cat(longer)))
+
+
+@dataclass(frozen=True)
 class Student(Configuration):
     """A net trained on a teacher's soft targets; hard_weight, temperature: of `objectives.distillation_loss`."""
 
@@ -163,47 +203,50 @@ class Student(Configuration):
         return train_and_score(self, store)
 
 
-Config = AcousticModel | Ensemble | Transfer | Student
+Config = AcousticModel | Ensemble | Transfer | Stretched | Student
 
 
 def train_and_score(config: AcousticModel | Student, store: Store) -> dict:
-    """Train and evaluate a model; return {"metrics": {...}, "history": [...]}.
-
-    Metrics are those of `evaluate`, with train_frame_accuracy (on the frames trained on), parameters, training frames
-    and steps; and under "early_stopped" those of the epoch that was best on the development split.  Weights are written
-    beside the record.
-    """
-    speech, labels = corpus(config.alignment.dataset), labels_of(config.alignment, store)
-    part, rows = speech["train"].choose(chosen_utterances(config, speech["train"]))
-    targets = labels.of["train"][rows]
-    loss = loss_of(config, targets, rows, store)
+    """Train and evaluate a model as `fit_and_score` does, on the utterances and targets of its configuration."""
+    part = corpus(config.alignment.dataset)["train"]
+    part, rows = part.choose(chosen_utterances(config, part))
+    loss = loss_of(config, labels_of(config.alignment, store).of["train"][rows], rows, store)
     teacher = getattr(config, "teacher", None)
     inputs = part.windows
     if isinstance(teacher, Transfer):
         if config.share != 1:
             raise ValueError("A larger transfer set repeats all training utterances: set share to 1.")
         inputs = at_speeds(config.alignment.dataset, teacher.speeds).windows
-    torch.manual_seed(config.seed)
-    model = build(config, len(labels.states))
-    watch = Watch(speech["development"], labels.of["development"], config)
+    return fit_and_score(config, config, store, inputs, loss)
+
+
+def fit_and_score(
+    config: Configuration, net: AcousticModel | Student, store: Store, inputs: Windows, loss: Loss
+) -> dict:
+    """Train a net on the inputs and evaluate it; return {"metrics": {...}, "history": [...]}.
+
+    config: whose record and weights these are; the net's settings are `net`.  Metrics are those of `evaluate`, with
+    train_frame_accuracy (on the original frames of its utterances), parameters, training frames and steps; and under
+    "early_stopped" those of the epoch that was best on the development split.  Weights are written beside the record.
+    """
+    speech, labels = corpus(net.alignment.dataset), labels_of(net.alignment, store)
+    part, rows = speech["train"].choose(chosen_utterances(net, speech["train"]))
+    targets, training = labels.of["train"][rows], net.optimisation
+    torch.manual_seed(net.seed)
+    model = build(net, len(labels.states))
+    watch = Watch(speech["development"], labels.of["development"], net)
     # An early-stopped model is in memory only, so such (short) runs are not continued.
-    checkpoint = None if config.evaluate_every else store.checkpoint(config)
-    history = train(
-        model,
-        inputs,
-        loss,
-        config.optimisation,
-        checkpoint=checkpoint,
-        after_epoch=watch if config.evaluate_every else None,
-    )
+    checkpoint = None if net.evaluate_every else store.checkpoint(config)
+    watching = watch if net.evaluate_every else None
+    history = train(model, inputs, loss, training, checkpoint=checkpoint, after_epoch=watching)
     metrics = evaluate(model, speech, labels) | {
         "train_frame_accuracy": train_frame_accuracy(model, part, targets),
         "train_frames": len(inputs),
-        "steps": config.optimisation.epochs * (len(inputs) // min(config.optimisation.batch_size, len(inputs))),
+        "steps": training.epochs * (len(inputs) // min(training.batch_size, len(inputs))),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
     store.write_tensors(config, {name: value.cpu() for name, value in model.state_dict().items()})
-    if config.evaluate_every:
+    if net.evaluate_every:
         model.load_state_dict(watch.best)
         metrics["early_stopped"] = evaluate(model, speech, labels) | {
             "epoch": watch.best_epoch,
@@ -214,52 +257,8 @@ def train_and_score(config: AcousticModel | Student, store: Store) -> dict:
 
 def train_frame_accuracy(model: nn.Module, part: Part, labels: Tensor) -> float:
     """As `frame_accuracy`, of many frames: some at a time."""
-    right = [
-        is_right(log_posteriors_of(model, part.windows[rows]), labels[rows]).sum() for rows in _chunks(len(labels))
-    ]
+    right = [is_right(log_posteriors_of(model, part.windows[rows]), labels[rows]).sum() for rows in chunks(len(labels))]
     return 100 * (torch.stack(right).sum() / len(labels)).item()
-
-
-def averaged(models: list[nn.Module], part: Part, mean: str) -> Tensor:
-    """The logarithm of the models' mean distribution of many frames, (frames, states) in half precision.
-
-    So many at a time that memory does not grow with the number of models.
-    """
-    _check_mean(mean)
-    parts = [list(growing_means(models, part.windows[rows], mean))[-1].half() for rows in _chunks(len(part.windows))]
-    return torch.cat(parts)
-
-
-def growing_means(models: list[nn.Module], windows: Windows, mean: str) -> Iterator[Tensor]:
-    """The logarithm of the mean distribution, (frames, states), of the first model, of the first two, and so on."""
-    total = torch.zeros(())
-    for number, model in enumerate(models, 1):
-        found = log_posteriors_of(model, windows)
-        total = total + (found.exp() if mean == "arithmetic" else found)
-        probabilities = total / number if mean == "arithmetic" else (total / number).softmax(-1)
-        yield probabilities.clamp(min=1e-12).log()
-
-
-def frames_right_in_a_ring(
-    models: list[nn.Module], part: Part, labels: Tensor, mean: str
-) -> dict[tuple[int, int], int]:
-    """Frames that ensembles of neighbours in a ring of the models get right, by their number and the first.
-
-    Every member is in as many of the ensembles, and those of all but one leave each out once.
-    """
-    number = len(models)
-    right = {(size, first): 0 for size in range(1, number + 1) for first in range(number if size < number else 1)}
-    for rows in _chunks(len(part.windows)):
-        each = torch.stack([log_posteriors_of(model, part.windows[rows]) for model in models])
-        for size, first in right:
-            chosen = [(first + offset) % number for offset in range(size)]
-            answers = average(each[chosen], mean).argmax(-1)
-            right[size, first] += int((answers == labels[rows]).sum())
-    return right
-
-
-def _chunks(frames: int) -> tuple[Tensor, ...]:
-    return torch.arange(frames).split(CHUNK)
 
 
 @lru_cache(maxsize=1)
@@ -287,18 +286,9 @@ def at_speed(samples: np.ndarray, speed: float) -> np.ndarray:
     return resample(waveform, round(SAMPLE_RATE * speed), SAMPLE_RATE).numpy()
 
 
-def average(log_probabilities: Tensor, mean: str) -> Tensor:
-    """The logarithm of the members' mean distribution, (frames, states), from (members, frames, states)."""
-    _check_mean(mean)
-    log_probabilities = objectives.widened(log_probabilities)
-    if mean == "arithmetic":
-        return objectives.arithmetic_mean(log_probabilities.exp()).clamp(min=1e-12).log()
-    return objectives.geometric_mean(log_probabilities).clamp(min=1e-12).log()
-
-
-def _check_mean(mean: str) -> None:
-    if mean not in ("arithmetic", "geometric"):
-        raise ValueError(f"Unknown mean {mean!r}: use 'arithmetic' or 'geometric'.")
+def stretched(labels: Tensor, length: int) -> Tensor:
+    """The labels (frames,) of an utterance that now has so many frames: each takes that of the same moment."""
+    return labels[(torch.arange(length) + 0.5).mul(len(labels) / length).long().clamp(max=len(labels) - 1)]
 
 
 class Watch:

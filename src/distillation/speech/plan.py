@@ -8,7 +8,7 @@ from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
 from distillation.speech.alignment import Alignment
 from distillation.speech.data import an4, speechocean
-from distillation.speech.nets import AcousticModel, Ensemble, Student, Transfer
+from distillation.speech.nets import AcousticModel, Constant, Ensemble, Stretched, Student, Transfer
 from distillation.speech.recogniser.flat_start import Rounds
 
 REGULARISED = 0.2  # the dropout of the regularised baselines
@@ -95,6 +95,22 @@ PAPER = Profile(
     subsets=3,
 )
 
+
+@dataclass(frozen=True)
+class Share:
+    """How nets are trained on a share of the training utterances (section 6).
+
+    draws: random ones; tried: lengths in epochs, of which hard and soft targets get each the one that is best on
+    development, with the first draws; hard, soft: how they are trained, then.
+    """
+
+    share: float
+    draws: int
+    tried: tuple[int, ...]
+    hard: Optimisation
+    soft: Optimisation
+
+
 # The plan in the making, on seven times the speech; as in sections 2 and 3, its records lie under results/next.
 NEXT = dataclasses.replace(
     PAPER,
@@ -104,6 +120,22 @@ NEXT = dataclasses.replace(
         optimisation=Optimisation(epochs=2, batch_size=1024, learning_rate=0.1),
         network_rounds=4,
     ),
+    member=_epochs(3),
+    longer=_epochs(6),
+    student=_epochs(6),
+    more_speech=_epochs(2),  # of three times the frames
+    headline_seeds=10,
+    seeds=5,
+    headline_weight=0.5,
+)
+FEW = 3  # seeds of what stands beside the paper's recipe, and draws with which a length is chosen
+LENGTHS = (1, 2, 4)  # of students, in those of the members
+RATES = (0.025, 0.05, 0.1, 0.2)  # tried at each temperature
+RATE_AT = {1: 0.1, 2: 0.1, 5: 0.05, 10: 0.05}  # the best on development; until then, as on AN4
+SHARES = (
+    Share(0.03, 5, (25, 50, 100), _epochs(50, 256), _epochs(50, 256, 0.05)),
+    Share(0.1, 3, (10, 20, 40), _epochs(20, 256), _epochs(20, 256, 0.05)),
+    Share(0.3, 3, (5, 10, 20), _epochs(10), _epochs(10, learning_rate=0.05)),
 )
 
 QUICK = dataclasses.replace(
@@ -206,8 +238,84 @@ def _halved(training: Optimisation) -> Optimisation:
 def plan(profile: Profile) -> Plan:
     """The runs of notebooks 03 and 05, by question."""
     if profile.name == NEXT.name:
-        return {"03": {"alignment": [profile.alignment]}, "05": {}}
+        return {"03": table1(profile), "05": table5(profile)}
     return {"03": section4(profile), "05": section6(profile)}
+
+
+def table1(profile: Profile) -> Questions:
+    """Section 4 of the plan in the making: the paper's recipe, its length and its controls."""
+    few, seeds, many = range(FEW), range(profile.seeds), range(profile.headline_seeds)
+    recipe = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
+    small = {"optimisation": profile.student, "hidden": profile.small}
+    transfer = {"teacher": Transfer(ensemble(profile), profile.speeds), "optimisation": profile.more_speech}
+    on_more = [baseline(profile, 100 + seed, optimisation=profile.more_speech) for seed in seeds]
+    return {
+        "alignment": [profile.alignment],
+        "baseline": list(ensemble(profile).members),
+        "ensemble": [ensemble(profile)],
+        "length": [
+            student(profile, seed, hard_weight=profile.headline_weight, optimisation=_times(profile.member, times))
+            for times in LENGTHS
+            for seed in few
+        ],
+        "distilled": [student(profile, seed, **recipe) for seed in many],
+        "distilled, other weight": [student(profile, seed, **recipe | {"hard_weight": 1 / 3}) for seed in few],
+        "hard, longer": [baseline(profile, 100 + seed, optimisation=profile.longer) for seed in seeds],
+        "learning rate": [
+            student(profile, 0, temperature=t, optimisation=_at_rate(profile.member, rate))
+            for t in profile.temperatures
+            for rate in RATES
+        ],
+        "temperature": [
+            student(profile, seed, temperature=t, optimisation=_at_rate(profile.student, RATE_AT[t]))
+            for t in profile.temperatures
+            for seed in seeds
+        ],
+        "distilled, more speech": [student(profile, seed, hard_weight=0.0, **transfer) for seed in seeds],
+        "hard, more speech": [Stretched(model, profile.speeds) for model in on_more],
+        "small": [baseline(profile, 100 + seed, **small) for seed in few],
+        "small, distilled": [student(profile, seed, **small) for seed in few],
+    }
+
+
+def table5(profile: Profile) -> Questions:
+    """Section 6 of the plan in the making.  Draw n of a share has its soft targets from baseline n."""
+
+    def trained(kind: str, of: Share, draw: int, training: Optimisation) -> AcousticModel | Student:
+        settings = {"share": of.share, "subset": draw, "evaluate_every": profile.evaluate_every}
+        if kind == "hard":
+            return baseline(profile, 100 + draw, optimisation=training, **settings)
+        weight = profile.hard_weight if kind == "soft and hard" else 0.0
+        settings |= {"teacher": baseline(profile, draw), "hard_weight": weight}
+        return student(profile, draw, optimisation=training, **settings)
+
+    def draws(kind: str, training: str, shares: tuple[Share, ...] = SHARES) -> list[AcousticModel | Student]:
+        return [trained(kind, of, draw, getattr(of, training)) for of in shares for draw in range(of.draws)]
+
+    def tried(kind: str) -> list[AcousticModel | Student]:
+        lengths = [(of, dataclasses.replace(getattr(of, kind), epochs=epochs)) for of in SHARES for epochs in of.tried]
+        return [trained(kind, of, draw, training) for of, training in lengths for draw in range(FEW)]
+
+    least = SHARES[0]
+    constant = {kind: Constant(**vars(getattr(least, kind))) for kind in ("hard", "soft")}
+    return {
+        "full": [baseline(profile, draw) for draw in range(least.draws)],
+        "lengths, hard": tried("hard"),
+        "lengths, soft": tried("soft"),
+        "hard": draws("hard", "hard"),
+        "soft": draws("soft", "soft"),
+        "soft and hard": draws("soft and hard", "soft", SHARES[:1]),
+        "hard, constant rate": [trained("hard", least, draw, constant["hard"]) for draw in range(FEW)],
+        "soft, constant rate": [trained("soft", least, draw, constant["soft"]) for draw in range(FEW)],
+    }
+
+
+def _times(training: Optimisation, times: int) -> Optimisation:
+    return dataclasses.replace(training, epochs=times * training.epochs)
+
+
+def _at_rate(training: Optimisation, rate: float) -> Optimisation:
+    return dataclasses.replace(training, learning_rate=rate)
 
 
 def section4(profile: Profile) -> Questions:

@@ -9,7 +9,7 @@ import pandas as pd
 from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best
 from distillation.core.sweep import Results
 from distillation.speech import plan
-from distillation.speech.nets import AcousticModel, Config, Ensemble, Student
+from distillation.speech.nets import AcousticModel, Config, Ensemble, Stretched, Student
 
 COUNTS = {"frame_accuracy": ("correct_frames", "frames"), "wer": ("word_errors", "words")}
 REPORTED = (
@@ -69,16 +69,17 @@ def results(profile: str, notebook: str | None = None, train: bool = False) -> S
 
 def _row(config: Config, record: dict) -> dict:
     metrics = record["metrics"]
-    trained = config.member if isinstance(config, Ensemble) else config
+    trained = {Ensemble: "member", Stretched: "model"}.get(type(config))
+    trained = getattr(config, trained) if trained else config
     row = {
-        "targets": {AcousticModel: "hard", Student: "soft", Ensemble: "ensemble"}[type(config)],
+        "targets": {AcousticModel: "hard", Stretched: "hard", Student: "soft", Ensemble: "ensemble"}[type(config)],
         "size": f"{len(trained.hidden)}x{trained.hidden[0]}",
         "epochs": trained.optimisation.epochs,
         "mean": getattr(config, "mean", None),
         "seconds": record["seconds"],
     }
     for name in ("seed", "share", "subset", "resample", "temperature", "hard_weight"):
-        row[name] = getattr(config, name, None)
+        row[name] = getattr(trained, name, None) if isinstance(config, Stretched) else getattr(config, name, None)
     row |= {name: metrics.get(name) for name in REPORTED}
     early = metrics.get("early_stopped", {})
     return row | {f"early_{name}": early.get(name) for name in (*REPORTED[:5], "epoch")}
