@@ -107,7 +107,7 @@ def alike_figure(examples: PictureExamples, class_names: Sequence[str]) -> Figur
         axes.spines[:].set_visible(False)
         axes.imshow(side_by_side, cmap="gray_r", interpolation="nearest")
         axes.set_xticks([])
-        axes.set_yticks(height * (np.arange(len(classes)) + 0.5), [class_names[c] for c in classes], fontsize=6)
+        axes.set_yticks(height * (np.arange(len(classes)) + 0.5), [class_names[c] for c in classes], fontsize=5.5)
         axes.tick_params(length=0)
     return figure
 
@@ -123,33 +123,35 @@ def clusters_table(assignment: dict, class_names: Sequence[str], subsets: int, c
 
 
 def examples_figure(examples: PictureExamples, class_names: Sequence[str]) -> Figure:
-    """Each picture with the classes that the generalist or the combination hold for likely, and both their bars."""
+    """Each picture beside the classes that generalist or combination hold for likely, with bars of both."""
     number = len(examples.labels)
-    columns = min(4, number)
-    rows = -(-number // columns)
-    figure, panels = plt.subplots(
-        2 * rows, columns, figsize=(7.2, 3.3 * rows), height_ratios=[1, 1.1] * rows, squeeze=False
-    )
+    rows = -(-number // 2)
+    ratios = {"width_ratios": [0.45, 1] * 2, "squeeze": False}
+    figure, panels = plt.subplots(rows, 4, figsize=(7.2, 1.35 * rows + 0.3), **ratios)
     for axes in panels.flat:
         axes.set_axis_off()
-    for case in range(number):
-        above, below = panels[2 * (case // columns) : 2 * (case // columns) + 2, case % columns]
-        picture = examples.pictures[case].permute(1, 2, 0).squeeze().numpy()
-        above.imshow(picture, cmap="gray", interpolation="nearest")
-        above.set_title(class_names[examples.labels[case]].replace("_", " "), fontsize=8)
-        _bars(below, examples.generalist[case].numpy(), examples.combined[case].numpy(), class_names)
-    figure.legend(*panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    right = examples.combined.argmax(1) == examples.labels
+    for case, label in enumerate(examples.labels.tolist()):
+        picture, bars = panels[case // 2, 2 * (case % 2) : 2 * (case % 2) + 2]
+        picture.imshow(examples.pictures[case].permute(1, 2, 0).squeeze().numpy(), cmap="gray_r")
+        picture.set_title("put right" if right[case] else "put wrong", fontsize=7)
+        _bars(bars, examples.generalist[case].numpy(), examples.combined[case].numpy(), label, class_names)
+    figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def _bars(axes: Axes, before: np.ndarray, after: np.ndarray, class_names: Sequence[str], shown: int = 4) -> None:
-    top = np.argsort(-np.maximum(before, after))[:shown][::-1]
+def _bars(axes: Axes, before: np.ndarray, after: np.ndarray, label: int, class_names: Sequence[str]) -> None:
+    """The likeliest classes, names above their bars, the right one's in bold."""
+    top = np.argsort(-np.maximum(before, after))[:3][::-1]
     places = np.arange(len(top))
     axes.set_axis_on()
-    axes.barh(places + 0.2, before[top], height=0.38, color="0.7", label="generalist")
-    axes.barh(places - 0.2, after[top], height=0.38, color=COLOURS[0], label="with specialists")
-    axes.set_yticks(places, [class_names[c].replace("_", " ") for c in top], fontsize=6)
-    axes.set_xlim(0, 1)
+    axes.grid(False)
+    axes.barh(places + 0.05, before[top], height=0.24, color="0.7", label="generalist")
+    axes.barh(places - 0.2, after[top], height=0.24, color=COLOURS[0], label="with specialists")
+    for place, chosen in zip(places, top, strict=True):
+        weight = "bold" if chosen == label else "normal"
+        axes.text(0.01, place + 0.2, class_names[chosen].replace("_", " "), fontsize=6.5, fontweight=weight)
+    axes.set(xlim=(0, 1), ylim=(-0.4, len(top) - 0.4), yticks=[], xticks=[0, 0.5, 1])
     axes.tick_params(axis="x", labelsize=6)
 
 
