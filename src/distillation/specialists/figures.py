@@ -277,7 +277,7 @@ def regimes(axes: Axes, found: pd.DataFrame) -> None:
         style = {"fmt": MARKERS[number % len(MARKERS)], "color": COLOURS[number % len(COLOURS)], "capsize": 3}
         axes.errorbar(row["fit"] - row["alone"], row["relative"], yerr=error, label=regime_name(row), **style)
     axes.set(xlabel="accuracy on training minus test pictures, points", ylabel="relative gain, %")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.figure.legend(fontsize=7, loc="outside lower center", ncols=2, frameon=False)
 
 
 def regimes_table(found: pd.DataFrame) -> pd.DataFrame:
