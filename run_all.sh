@@ -93,7 +93,7 @@ set_apart() {
 }
 
 run_checks() {
-    local status=0
+    local status=0 at_once=(--numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
     unset DISTILLATION_RESULTS # committed notebooks are checked against committed records
     ruff check . || status=1
     ruff format --check . || status=1
@@ -101,9 +101,10 @@ run_checks() {
         echo "ruff found something (above): this run fails, whatever pytest says." >&2
     fi
     if ls notebooks/*.ipynb >/dev/null 2>&1; then
-        python -m pytest tests notebooks --nbval --nbval-cell-timeout=600 --nbval-kernel-startup-timeout=600 || status=1
+        python -m pytest tests notebooks "${at_once[@]}" --nbval --nbval-cell-timeout=600 --nbval-kernel-startup-timeout=600 ||
+            status=1
     else
-        python -m pytest tests || status=1
+        python -m pytest tests "${at_once[@]}" || status=1
     fi
     return "$status"
 }

@@ -18,6 +18,11 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that nobody waits for it alone at the end."""
+    items.sort(key=lambda item: "test_readme.py" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _on_this_machine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:

@@ -19,7 +19,7 @@ GROUPS = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
 DECLARED = [Requirement(text) for group in GROUPS for text in group]
 DECLARED_NAMES = {canonicalize_name(requirement.name) for requirement in DECLARED}
 # tools and plugins, used in notebooks, used for its font
-NOT_IMPORTED_BY_NAME = {"jupyter", "ruff", "nbval", "tabulate", "ipywidgets", "ziamath"}
+NOT_IMPORTED_BY_NAME = {"jupyter", "ruff", "nbval", "pytest-xdist", "tabulate", "ipywidgets", "ziamath"}
 
 
 def pins() -> list[tuple[Requirement, list[str]]]:
