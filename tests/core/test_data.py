@@ -233,7 +233,11 @@ def test_an_unpacked_folder_is_read_alike(tmp_path: Path) -> None:
     assert read(tmp_path / "top", ["one.bin"]) == {"one.bin": b"one"}
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"x" * 2000, tar(gzip.compress)[:-6], tar(lzma.compress)[:90]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>", b"x" * 2000, tar(gzip.compress)[:-6], tar(lzma.compress)[:90]],
+    ids=["empty", "page", "other", "short gzip", "short xz"],  # a gzip holds the time: several workers must agree
+)
 def test_what_is_no_whole_archive_is_told_with_the_remedy(content: bytes, tmp_path: Path) -> None:
     path = put(tmp_path / "set.tar", content)
     with pytest.raises(DataError, match=rf"^{path} is truncated.*: delete the file and run again, or set .*\.$"):

@@ -10,14 +10,8 @@ import pytest
 from distillation import PACKAGE
 
 WINGS = ("mnist", "speech", "specialists")
-LAST = {
-    "plan": 1,
-    "results": 2,
-    "comparisons": 3,
-    "examples": 3,
-    "claims": 4,
-    "figures": 4,
-}  # of a wing; all else comes before
+# Of a wing; all else comes before.
+LAST = {"plan": 1, "results": 2, "comparisons": 3, "examples": 3, "claims": 4, "figures": 4}
 LONGEST_FILE, LONGEST_CORE = 400, 1600
 
 

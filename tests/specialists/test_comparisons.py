@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from intervals import interval
 
-from distillation.core.statistics import Estimate, estimate
+from distillation.core.statistics import estimate
 from distillation.specialists.comparisons import (
     against_mixture,
     divides,
@@ -19,10 +20,6 @@ from distillation.specialists.comparisons import (
     soft_advantage,
 )
 from distillation.specialists.results import MIXTURES, SpecialistResults, changed
-
-
-def interval(found: Estimate) -> tuple[float, float, float]:
-    return found.mean, found.low, found.high
 
 
 def test_against_training_on_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:

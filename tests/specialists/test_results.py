@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from intervals import interval
 
-from distillation.core.statistics import Estimate, estimate
+from distillation.core.statistics import estimate
 from distillation.core.store import StoreError
 from distillation.specialists import paper, plan
 from distillation.specialists.results import (
@@ -21,10 +22,6 @@ from distillation.specialists.results import (
     slope,
 )
 from distillation.speech.results import bootstrap
-
-
-def interval(found: Estimate) -> tuple[float, float, float]:
-    return found.mean, found.low, found.high
 
 
 def test_table3_by_hand(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:

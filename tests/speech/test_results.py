@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from intervals import interval
 
 from distillation.core.statistics import estimate
 from distillation.core.store import Configuration, StoreError
 from distillation.core.training import Optimisation
-from distillation.speech.nets import AcousticModel, Config, Ensemble
+from distillation.speech.nets import AcousticModel, Config, Ensemble, Stretched
 from distillation.speech.plan import SMOKE, Profile, baseline, ensemble, plan, student
 from distillation.speech.results import (
     REPORTED,
@@ -96,10 +97,6 @@ def noisy(of: float, seed: int) -> Callable:
     """As many at random, in each utterance of each run."""
     random = np.random.default_rng(seed)
     return lambda config, number: random.binomial(FRAMES, of / 100)
-
-
-def interval(found) -> tuple[float, float, float]:
-    return found.mean, found.low, found.high
 
 
 # Systems on the same utterances
@@ -348,3 +345,13 @@ def test_curves_have_a_row_per_evaluation(made_up: MadeUp) -> None:
         ("soft", 0.2, 1, 0.2, 1, 11.0, 3.1),
         ("soft", 0.2, 1, 0.2, 2, 12.0, 3.2),
     ]
+
+
+def test_a_model_on_more_speech_has_its_own_settings_in_its_row(made_up: MadeUp) -> None:
+    config = Stretched(baseline(PROFILE, 107))
+    runs = replace(made_up.runs, plan={"03": {"hard, more speech": [config]}})
+    record = runs.store.read(made_up.write().configs("baseline")[0])
+    runs.store.write(config, {name: record[name] for name in ("metrics", "history", "seconds")})
+    (row,) = runs["hard, more speech"].to_dict("records")
+    assert (row["targets"], row["seed"], row["share"]) == ("hard", 107, 1)
+    assert row["epochs"] == PROFILE.member.epochs

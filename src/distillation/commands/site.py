@@ -131,7 +131,9 @@ def shown(outputs: list[Any], place: str) -> list[Any]:
             data["text/markdown"] = figure(found["number"], found["name"], " ".join(found["text"].split()))
             kept.append(output)
         else:
-            kept.append(type(output)(output, data={"text/markdown": CONTROLS}) if WIDGET in data else output)
+            if WIDGET in data:
+                output["data"] = {"text/markdown": CONTROLS}
+            kept.append(output)
     if pictures:
         raise SiteError(f"{place} has a figure without a caption: draw it with distillation.core.figures.show.")
     return kept

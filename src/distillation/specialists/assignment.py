@@ -84,7 +84,7 @@ def subsets_of(assignment: Assignment, store: Store) -> list[tuple[int, ...]]:
 
 def clusters_of(assignment: Assignment, store: Store) -> Tensor:
     """The cluster of each class, (classes,) int64, of a finished assignment.  KeyError for random subsets."""
-    return torch.tensor(store.read(assignment)["metrics"]["clusters"])
+    return torch.tensor(store.metrics(assignment)["clusters"])
 
 
 def eta_squared(clusters: Sequence[int], has: Sequence[bool]) -> float:

@@ -69,17 +69,17 @@ def results(profile: str, notebook: str | None = None, train: bool = False) -> S
 
 def _row(config: Config, record: dict) -> dict:
     metrics = record["metrics"]
-    trained = {Ensemble: "member", Stretched: "model"}.get(type(config))
-    trained = getattr(config, trained) if trained else config
+    config = config.model if isinstance(config, Stretched) else config
+    trained = config.member if isinstance(config, Ensemble) else config
     row = {
-        "targets": {AcousticModel: "hard", Stretched: "hard", Student: "soft", Ensemble: "ensemble"}[type(config)],
+        "targets": {AcousticModel: "hard", Student: "soft", Ensemble: "ensemble"}[type(config)],
         "size": f"{len(trained.hidden)}x{trained.hidden[0]}",
         "epochs": trained.optimisation.epochs,
         "mean": getattr(config, "mean", None),
         "seconds": record["seconds"],
     }
     for name in ("seed", "share", "subset", "resample", "temperature", "hard_weight"):
-        row[name] = getattr(trained, name, None) if isinstance(config, Stretched) else getattr(config, name, None)
+        row[name] = getattr(config, name, None)
     row |= {name: metrics.get(name) for name in REPORTED}
     early = metrics.get("early_stopped", {})
     return row | {f"early_{name}": early.get(name) for name in (*REPORTED[:5], "epoch")}
