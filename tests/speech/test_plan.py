@@ -13,7 +13,7 @@ from distillation.speech import alignment, nets
 from distillation.speech import plan as speech_plan
 from distillation.speech.alignment import Alignment
 from distillation.speech.nets import AcousticModel, Config, Constant, Ensemble, Stretched, Student, Transfer
-from distillation.speech.plan import NEXT, PAPER, QUICK, SMOKE, Profile, plan, section4, section6, student
+from distillation.speech.plan import NEXT, PAPER, QUICK, SHARES, SMOKE, Profile, plan, section4, section6, student
 from distillation.speech.plan import profile as profile_of
 from distillation.speech.recogniser.corpus import corpus
 from distillation.speech.results import SpeechResults
@@ -309,7 +309,8 @@ def test_the_next_plans_shares_have_their_targets_from_models_of_all_speech() ->
         chosen = NEXT_QUESTIONS[kind]
         assert {config.share for config in chosen} == {0.03, 0.1, 0.3}
         assert sum(config.share == 0.03 for config in chosen) == 5
-        assert {config for config in chosen if config.subset < 3} <= tried
+        draws = {of.share: of.length_draws for of in SHARES}
+        assert {config for config in chosen if config.subset < draws[config.share]} <= tried
         assert all(config.evaluate_every for config in chosen)
     for hard, soft in zip(NEXT_QUESTIONS["lengths, hard"], NEXT_QUESTIONS["lengths, soft"], strict=True):
         assert (hard.share, hard.subset, hard.seed) == (soft.share, soft.subset, soft.seed)

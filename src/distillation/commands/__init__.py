@@ -2,6 +2,6 @@
 
 import sys
 
-# nbformat's jsonschema would build a grammar of international addresses, three seconds in every process; no notebook
-# has any.  Where the package is missing, jsonschema leaves that check out.
+# nbformat's jsonschema would build a grammar of international addresses, seconds in every process; no notebook has
+# any.  Where the package is missing, jsonschema leaves that check out.
 sys.modules.setdefault("rfc3987_syntax", None)
