@@ -188,8 +188,8 @@ def test_systems_by_hand(made_up: SpecialistResults, write: Callable) -> None:
     seconds |= {replace(config.first, index=index): 10.0 * (index + 1) for config in few for index in range(2)}
     write({}, seconds=seconds | dict.fromkeys(made_up.configs("mixture, alike"), 7.0))
     questions = ("few specialists", "specialists", "mixture, divided", "mixture, alike", "trained on")
-    table = made_up.systems(questions, ("early", "specialists"))
-    assert len(table) == 3 * 6 + 1
+    table = made_up.systems(questions, ("early", "specialists", "large"))
+    assert len(table) == 3 * 6 + 2
     found = table[table["seed"] == 0].set_index("system")
     costs = {name: row.tolist() for name, row in found[["parameters", "passes", "serial", "parallel"]].iterrows()}
     assert costs == {
@@ -200,6 +200,7 @@ def test_systems_by_hand(made_up: SpecialistResults, write: Callable) -> None:
         "trained on": [100, 1500, 101, 101],
         "generalist": [100, 1000, 100, 100],
         "generalist, early": [100, 1000, 1, 1],
+        "generalist, large": [100, 1000, 1, 1],
     }
     assert found.loc["few specialists", "accuracy"] == pytest.approx(81)
 

@@ -198,10 +198,10 @@ class SpecialistResults(Results):
     def systems(self, questions: tuple[str, ...], alone: tuple[str, ...]) -> pd.DataFrame:
         """What nets know and cost: one row per system and seed.
 
-        questions: of combinations (n = 1), and of nets that start as the generalist; alone: of combinations whose
-        generalist by itself is a system, "generalist" or such as "generalist, early".  Columns: system, seed, accuracy
-        in percent, parameters, passes (of pictures through one net in training), serial seconds, and those on as many
-        workers as there are nets (`parallel`).
+        questions: of combinations (n = 1), and of nets that start as the generalist; alone: of generalists, or of
+        combinations whose generalist by itself is a system, "generalist" or such as "generalist, early".  Columns:
+        system, seed, accuracy in percent, parameters, passes (of pictures through one net in training), serial seconds,
+        and those on as many workers as there are nets (`parallel`).
         """
         nets = {config.first.seed: config.assignment.generalist for config in self.configs("specialists")}
         rows = []
@@ -213,7 +213,8 @@ class SpecialistResults(Results):
         for name in alone:
             called = "generalist" + f", {name}" * (name != "specialists")
             for config in self.configs(name):
-                rows.append({"system": called} | self._trained(config.assignment.generalist))
+                net = config.assignment.generalist if isinstance(config, Combination) else config
+                rows.append({"system": called} | self._trained(net))
         return pd.DataFrame(rows)
 
     def _trained(self, config: Configuration, start: Generalist | None = None) -> dict:
