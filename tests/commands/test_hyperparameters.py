@@ -27,8 +27,10 @@ def test_every_question_has_its_row(profile: str) -> None:
         assert by_notebook[notebook] == trained
     pictures = specialists_plan.profile(profile)
     section5 = {name for name, runs in specialists_plan.section5(pictures).items() if hasattr(runs[0], "first")}
-    assert by_notebook["04"] == {f"{kind}: {name}" for kind in ("generalists", "specialists") for name in section5}
-    assert by_notebook["06"] == set(specialists_plan.open_questions(pictures)) - {"specialists"}  # as in notebook 04
+    combined = {f"{kind}: {name}" for kind in ("generalists", "specialists") for name in section5}
+    assert by_notebook["04"] == combined | {"trained on", *(["ladder"] if pictures.ladder else [])}
+    shared = {"specialists", "trained on"}  # with notebook 04
+    assert by_notebook["06"] == set(specialists_plan.open_questions(pictures)) - shared
 
 
 def test_published_table_is_current() -> None:
@@ -41,11 +43,13 @@ def test_rows_by_hand() -> None:
     teacher = table.loc[("02", "teacher")]
     assert (teacher["net"], teacher["temperature"]) == ("2x1200", "")
     assert teacher["other"] == "max-norm 3.5, jitter 2, input dropout 0.2, hidden dropout 0.5"
-    assert table.loc[("04", "specialists: specialists"), "net"] == "64-128-256"
-    for rows in (("04", "generalists: specialists"), ("04", "specialists: specialists"), ("06", "q")):
-        assert "mirrored" in table.loc[rows, "other"]  # a specialist and a student are trained as the generalist is
+    assert table.loc[("04", "specialists: specialists"), "net"] == table.loc[("06", "q"), "net"] == "8-16-32-64"
+    assert table.loc[("04", "ladder"), "net"].count(";") == 2
+    for rows in ("generalists: cifar-100: specialists", "specialists: cifar-100: specialists"):
+        assert table.loc[("04", rows), "net"] == "64-128-256"
+        assert "mirrored" in table.loc[("04", rows), "other"]  # a specialist is trained as the generalist is
     assert table.loc[("03", "sizes"), "net"].endswith("8x2560")
-    of_hard_targets_alone = table.loc[("06", "continued"), ["temperature", "hard targets' weight"]]
+    of_hard_targets_alone = table.loc[("04", "trained on"), ["temperature", "hard targets' weight"]]
     assert of_hard_targets_alone.tolist() == ["", ""]
     assert table.loc[("01", "size"), "epochs"] == "10 to 1,000"
     profile = specialists_plan.profile("paper")

@@ -1,7 +1,8 @@
 """Where each published number comes from: the page is current, and claims and notebooks name the records they read."""
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,17 @@ import nbformat
 import pytest
 from IPython import display
 from matplotlib import pyplot as plt
+from torch import nn
 from watching import watched
 
 from distillation.commands import overview, provenance, wings
 from distillation.commands.notebooks import NOTEBOOKS
-from distillation.core import figures
+from distillation.core import figures, training
 from distillation.core.claims import Claim, Findings
 from distillation.core.data import REPOSITORY
 from distillation.core.figures import PROVENANCE, PUBLISHED
 from distillation.core.sweep import Results
+from distillation.core.training import Optimisation
 from notebooks import write_notebook
 
 PAGE = provenance.PAGE.read_text()
@@ -120,13 +123,21 @@ def test_claim_follows_from_the_records_of_its_questions_alone(
 # Notebooks
 
 
+def train_briefly(
+    net: nn.Module, inputs: Any, loss: Any, settings: Optimisation, *, whole: Callable = training.train, **more: Any
+) -> list[dict]:
+    """In place of `training.train`, for live cells whose nets are not what is tested."""
+    return whole(net, inputs, loss, dataclasses.replace(settings, epochs=1), **more)
+
+
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Figures are drawn and shown nowhere."""
+    """Figures are drawn and shown nowhere, and live cells train for one epoch."""
     before = matplotlib.get_backend()
     matplotlib.use("agg")
     with plt.rc_context():
         monkeypatch.setattr(display, "display", lambda *_, **__: None)
+        monkeypatch.setattr(training, "train", train_briefly)
         yield
     plt.close("all")
     matplotlib.use(before)

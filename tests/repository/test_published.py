@@ -18,7 +18,7 @@ from distillation.mnist import nets as mnist_nets
 from distillation.mnist import results as mnist_results
 from distillation.mnist.examples import Examples
 from distillation.specialists import results as specialists_results
-from distillation.specialists.examples import BROKEN, FIXED, PictureExamples
+from distillation.specialists.examples import BROKEN, CLASSES, FIXED, LETTERS, SUBSETS, PictureExamples
 from distillation.speech import alignment
 from distillation.speech import results as speech_results
 from distillation.speech.examples import WEIGHTS, SpeechExamples
@@ -75,13 +75,20 @@ def test_published_acoustic_weights_fit_the_published_examples(name: str) -> Non
 
 def test_published_pictures_are_those_whose_answer_the_specialists_change() -> None:
     examples = PictureExamples.load(PICTURES)
-    assert examples.pictures.shape[1:] == (3, 32, 32)
+    assert examples.pictures.shape[1:] == (1, 32, 32)
+    assert examples.alike.shape == (SUBSETS, CLASSES, len(LETTERS), 32, 32)
+    assert len(examples.alike_classes.unique()) > SUBSETS
     before, after = (found.argmax(1) == examples.labels for found in (examples.generalist, examples.combined))
     put_right = [True] * FIXED + [False] * BROKEN
     assert after.tolist() == put_right
     assert before.tolist() == [not right for right in put_right]
     for found in (examples.generalist, examples.combined):
         assert found.sum(1).allclose(found.new_ones(len(found)))
+
+
+def test_the_published_generalist_is_the_rung_that_the_rule_takes() -> None:
+    rung, chosen = specialists_results.chosen_rung(PICTURES.ladder()), PICTURES.profile.generalist
+    assert (rung["widths"], rung["epochs"]) == (chosen.widths, chosen.optimisation.epochs)
 
 
 def test_no_run_was_tested_on_images_it_was_chosen_on() -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import joblib
 import nbformat
 import pytest
 
@@ -28,15 +29,17 @@ def at_smoke(command: str) -> str:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment without data, network or results."""
+    """An environment without data, network or results, with this process's part of the cores."""
     if not (REPOSITORY / ".venv" / "installed.sha256").exists():
         pytest.skip("./run_all.sh has not set up .venv, which these tests would take minutes for.")
     folder = tmp_path_factory.mktemp("newcomer")
+    jobs = joblib.cpu_count() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return kept | {
         "DISTILLATION_RESULTS": str(folder / "results"),
         "DISTILLATION_DATA": str(folder / "no data"),
         "DISTILLATION_OFFLINE": "1",
+        "DISTILLATION_JOBS": str(max(1, jobs)),
     }
 
 

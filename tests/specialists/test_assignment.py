@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from distillation.core.store import Store, StoreError
 from distillation.specialists import assignment as assigning
-from distillation.specialists.assignment import METHODS, Assignment
+from distillation.specialists.assignment import METHODS, Assignment, eta_squared, looks
 from distillation.specialists.generalists import fit_logits, load
 
 
@@ -187,3 +189,34 @@ def test_the_same_assignment_gives_the_same_record(assignment: Assignment, made:
 def test_nothing_is_assigned_without_the_generalist(assignment: Assignment, store: Store) -> None:
     with pytest.raises(StoreError, match=r"is not on this disk"):
         assignment.run(store)
+
+
+# What clusters have in common
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
+def test_eta_squared_is_the_variance_between_clusters(classes: list[tuple[int, bool]]) -> None:
+    clusters, has = zip(*classes, strict=True)
+    mean = sum(has) / len(has)
+    if mean in (0, 1):
+        assert eta_squared(clusters, has) == 0
+        return
+    of = {name: [value for other, value in classes if other == name] for name in clusters}
+    between = sum(len(values) * (sum(values) / len(values) - mean) ** 2 for values in of.values())
+    assert eta_squared(clusters, has) == pytest.approx(between / (len(has) * mean * (1 - mean)), abs=1e-9)
+
+
+def test_random_clusters_explain_what_is_said() -> None:
+    random = torch.Generator().manual_seed(0)
+    clusters, has = (torch.arange(200) % 10).tolist(), torch.rand(200, generator=random) < 0.3
+    found = [eta_squared(clusters, has[torch.randperm(200, generator=random)].tolist()) for _ in range(300)]
+    assert sum(found) / len(found) == pytest.approx(9 / 199, abs=0.004)
+
+
+def test_looks_are_what_names_say_after_the_last_hyphen() -> None:
+    names = ("Abel-Regular", "BlackOpsOne-Regular", "Lato-BlackItalic", "Lato-Thin", "DroidSans-Bold", "Light")
+    assert looks(names) == {
+        "slanted": [False, False, True, False, False, False],
+        "bold": [False, False, True, False, True, False],
+        "light": [False, False, False, True, False, False],
+    }

@@ -8,38 +8,35 @@ import pytest
 from intervals import interval
 
 from distillation.core.statistics import estimate
-from distillation.specialists import plan
 from distillation.specialists.comparisons import (
     against_mixture,
+    divides,
     gain_kept,
+    gain_of_training_on,
     kl_over,
-    over_fitting,
     over_random_subsets,
     over_training_on,
     rival_mixture,
     soft_advantage,
 )
-from distillation.specialists.results import SpecialistResults, changed
+from distillation.specialists.results import MIXTURES, SpecialistResults, changed
 
 
-@pytest.fixture
-def with_controls(made_up: SpecialistResults) -> SpecialistResults:
-    """The same with the questions of the plan in the making."""
-    questions = made_up.questions | plan.controls(made_up.profile) | plan.divided(made_up.profile)
-    return replace(made_up, plan={"04": questions})
-
-
-def test_against_training_on_is_paired_by_seed(
-    with_controls: SpecialistResults, outcome: Callable, write: Callable
-) -> None:
-    configs = enumerate(with_controls.configs("specialists"))
+def test_against_training_on_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
+    configs = enumerate(made_up.configs("specialists"))
     said = {config: outcome({"specialists": 0}, {"specialists": 1, "fixed": 10 * n}) for n, config in configs}
-    write(said)
-    for n, config in enumerate(with_controls.configs("trained on")):
-        metrics = {"accuracy": 79.0 + n * n}
-        with_controls.store.write(config, {"metrics": metrics, "history": [], "seconds": 1.0})
-    assert interval(over_training_on(with_controls)) == pytest.approx(interval(estimate([1, 1, -1])))
-    assert over_training_on(with_controls, n=2).mean > over_training_on(with_controls).mean
+    write(said | {config: {"accuracy": 79.0 + n * n} for n, config in enumerate(made_up.configs("trained on"))})
+    assert interval(over_training_on(made_up)) == pytest.approx(interval(estimate([1, 1, -1])))
+    assert over_training_on(made_up, n=2).mean > over_training_on(made_up).mean
+    assert interval(gain_of_training_on(made_up)) == pytest.approx(interval(estimate([-1, 0, 3])))
+
+
+def test_generalists_without_a_control_are_left_out(made_up: SpecialistResults, write: Callable) -> None:
+    write({config: {"accuracy": 79.0 + config.seed} for config in made_up.configs("trained on")})
+    fewer = made_up.plan["04"] | {"trained on": made_up.configs("trained on")[:2]}
+    runs = replace(made_up, plan={"04": fewer})
+    assert gain_of_training_on(runs).values == pytest.approx((-1, 0))
+    assert over_training_on(runs).seeds == 2
 
 
 def test_ways_to_combine_are_paired_by_seed(made_up: SpecialistResults, write: Callable) -> None:
@@ -67,23 +64,26 @@ def test_over_random_subsets_adds_the_variances_of_both_gains(
     assert (found.low, found.high) == pytest.approx((3.5 - half, 3.5 + half))
 
 
+@pytest.mark.parametrize(
+    ("held_out", "perplexity", "best"),
+    [
+        ([43, 43, 43], (1.2, 1.2), "mixture, divided"),
+        ([41, 41, 44], (1.2, 1.2), "mixture, alike"),
+        ([41, 41, 44], (1.2, 2.8), "mixture, divided"),  # a gate that asks all experts makes no rival
+        ([41, 41, 44], (2.8, 2.8), "mixture, alike"),
+    ],
+)
 def test_the_rival_is_the_mixture_that_is_best_on_held_out_pictures(
-    with_controls: SpecialistResults, write: Callable
+    held_out: list[float], perplexity: tuple[float, float], best: str, made_up: SpecialistResults, write: Callable
 ) -> None:
-    write({})
-
-    def say(question: str, held_out: list[float]) -> None:
-        for config, value in zip(with_controls.configs(question), held_out, strict=True):
-            with_controls.store.path(config).unlink(missing_ok=True)
-            metrics = {"accuracy": 100 - value, "held_out_accuracy": value}
-            with_controls.store.write(config, {"metrics": metrics, "history": [], "seconds": 1.0})
-
-    say("mixture", [30.0])
-    say("mixture, continued", [40.0, 40.0, 47.0])
-    say("mixture, divided", [41.0, 41.0, 41.0])
-    assert rival_mixture(with_controls) == "mixture, continued"
-    say("mixture, divided", [43.0, 43.0, 43.0])
-    assert rival_mixture(with_controls) == "mixture, divided"
+    said = {}
+    for name, values, spread in zip(MIXTURES, (held_out, [40, 40, 47]), perplexity, strict=True):
+        for config, value in zip(made_up.configs(name), values, strict=True):
+            metrics = {"accuracy": 100.0 - value, "held_out_accuracy": float(value), "gate_perplexity": spread}
+            said[config] = metrics
+    write(said)
+    assert rival_mixture(made_up) == best
+    assert [divides(made_up, name) for name in MIXTURES] == [spread < 1.5 for spread in perplexity]
 
 
 def test_over_fitting_is_paired_by_specialist_on_the_smallest_share(
@@ -96,9 +96,9 @@ def test_over_fitting_is_paired_by_specialist_on_the_smallest_share(
     hard, soft = made_up.configs("softmax: dustbin"), made_up.configs("softmax: full")
     said = {config: knowing(60 + 7 * config.index + config.share) for config in hard}
     write(said | {config: knowing(63 + 8 * config.index + 11 * config.share) for config in soft})
-    few = made_up.profile.few
+    few = made_up.profile.few_specialists
     wanted = estimate([3 + index + 10 * 0.2 for index in range(few)])
-    assert interval(over_fitting(made_up)) == pytest.approx(interval(wanted))
+    assert interval(soft_advantage(made_up, min(made_up.profile.shares))) == pytest.approx(interval(wanted))
     assert soft_advantage(made_up, 1.0).mean == pytest.approx(13 + (few - 1) / 2)
     assert soft_advantage(made_up, 1.0, "claimed").mean == 0
     assert "generalist special_accuracy" in made_up.soft_specialists()
@@ -107,16 +107,15 @@ def test_over_fitting_is_paired_by_specialist_on_the_smallest_share(
 def test_against_mixture_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
     said = {}
     for n, (few, mixture) in enumerate(
-        zip(made_up.configs("few specialists"), made_up.configs("mixture, continued"), strict=True)
+        zip(made_up.configs("few specialists"), made_up.configs("mixture, divided"), strict=True)
     ):
         said[few] = outcome({"specialists": 0}, {"specialists": 1, "fixed": 30 * n})
         said[mixture] = {"accuracy": 79.0 + 2 * n}
-    said |= {config: {"accuracy": 70.0} for config in made_up.configs("mixture")}
+    said |= {config: {"accuracy": 70.0} for config in made_up.configs("mixture, alike")}
     many = outcome({"specialists": 0}, {"specialists": 1, "fixed": 99})
     write(said | dict.fromkeys(made_up.configs("specialists"), many))
-    assert interval(against_mixture(made_up)) == pytest.approx(interval(estimate([1, 2, 3])))
-    alone = against_mixture(made_up, "mixture")  # of one seed
-    assert (alone.values, math.isnan(alone.low)) == (pytest.approx((10,)), True)
+    assert interval(against_mixture(made_up, "mixture, divided")) == pytest.approx(interval(estimate([1, 2, 3])))
+    assert against_mixture(made_up, "mixture, alike").values == pytest.approx((10, 13, 16))
 
 
 def test_gain_kept_is_paired_by_seed(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:

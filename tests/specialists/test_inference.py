@@ -260,6 +260,7 @@ def test_what_does_not_fit_is_refused(method) -> None:
     refused("specialist 1 hold NaN", answers=[first, Answer((1, 2), nan)])
     refused(r"classes \[4\], but there are 4", answers=[first, dataclasses.replace(second, subset=(1, 4))])
     refused(r"classes \[1\] more than once", answers=[first, dataclasses.replace(second, subset=(1, 1))])
+    refused("Specialist 1 has no special class", answers=[first, dataclasses.replace(second, subset=())])
     refused("Specialist 1 answers", answers=[first, dataclasses.replace(second, subset=(1, 2, 3))])
     refused("Specialist 0 answers", answers=[Answer((0, 1), first.log_probabilities[:2]), second])
     refused(r"not 3 cases by 2 specialists", on=on[:, :1])

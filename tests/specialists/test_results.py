@@ -14,6 +14,7 @@ from distillation.core.store import StoreError
 from distillation.specialists import paper, plan
 from distillation.specialists.results import (
     SpecialistResults,
+    best_n,
     changed,
     chosen_rung,
     paper_slope,
@@ -181,23 +182,35 @@ def test_curves_are_over_the_progress(made_up: SpecialistResults, write: Callabl
     assert found[["share", "index", "cross_entropy", "accuracy"]].to_numpy().tolist() == [[0.2, 1, 2, 30]] * 2
 
 
-def test_systems_of_section_7_by_hand(made_up: SpecialistResults, write: Callable) -> None:
+def test_systems_by_hand(made_up: SpecialistResults, write: Callable) -> None:
     few = made_up.configs("few specialists")
     seconds = {config.assignment.generalist: 100.0 + config.first.seed for config in few}
     seconds |= {replace(config.first, index=index): 10.0 * (index + 1) for config in few for index in range(2)}
-    write({}, seconds=seconds | dict.fromkeys(made_up.configs("mixture, continued"), 7.0))
-    table = made_up.mixtures()
-    assert len(table) == 1 + 3 + 3 * 3
+    write({}, seconds=seconds | dict.fromkeys(made_up.configs("mixture, alike"), 7.0))
+    questions = ("few specialists", "specialists", "mixture, divided", "mixture, alike", "trained on")
+    table = made_up.systems(questions, ("early", "specialists", "large"))
+    assert len(table) == 3 * 6 + 2
     found = table[table["seed"] == 0].set_index("system")
     costs = {name: row.tolist() for name, row in found[["parameters", "passes", "serial", "parallel"]].iterrows()}
     assert costs == {
         "few specialists": [300, 1040, 130, 120],
         "specialists": [400, 1060, 103, 101],
-        "mixture": [310, 900, 1, 1],
-        "mixture, continued": [310, 1900, 107, 107],  # the generalist's training counts
+        "mixture, divided": [310, 1900, 101, 101],  # the generalist's training counts
+        "mixture, alike": [310, 1900, 107, 107],
+        "trained on": [100, 1500, 101, 101],
         "generalist": [100, 1000, 100, 100],
+        "generalist, early": [100, 1000, 1, 1],
+        "generalist, large": [100, 1000, 1, 1],
     }
     assert found.loc["few specialists", "accuracy"] == pytest.approx(81)
+
+
+def test_results_of_the_second_data_set_are_in_the_same_store(made_up: SpecialistResults) -> None:
+    assert made_up.beside is None
+    profile = replace(made_up.profile, beside=plan.PAPER.beside)
+    found = SpecialistResults(profile, plan.plan(profile), trains=True).beside
+    assert (found.profile.dataset, found.store, found.trains) == ("cifar-100", made_up.store, True)
+    assert found.questions == plan.specialists(plan.PAPER.beside)
 
 
 def test_names_and_generalists(made_up: SpecialistResults, write: Callable) -> None:
@@ -255,7 +268,32 @@ def test_the_generalist_is_the_nearest_to_its_end_that_its_data_do_not_limit(row
 
 def test_every_rung_has_another_of_twice_or_half_its_length() -> None:
     lengths = {}
-    for net in plan.ladder(plan.NEXT):
+    for net in plan.ladder(plan.PAPER):
         lengths.setdefault(net.widths, []).append(net.optimisation.epochs)
     assert all(long == 2 * short for short, long in lengths.values())
     assert len(lengths) == 3
+
+
+def test_the_ladder_has_a_row_per_rung(made_up: SpecialistResults) -> None:
+    nets = plan.ladder(plan.PAPER)
+    runs = replace(made_up, plan={"04": {"ladder": nets}})
+    for number, net in enumerate(nets):
+        metrics = {"fit_accuracy": 50.0 + number, "held_out_accuracy": 40.0 + number, "parameters": number}
+        runs.store.write(net, {"metrics": metrics, "history": [], "seconds": 1.0})
+    found = runs.ladder()
+    assert found["widths"].tolist() == [net.widths for net in nets]
+    assert found["epochs"].tolist() == [net.optimisation.epochs for net in nets]
+    assert (found["fit_accuracy"] - found["held_out_accuracy"]).tolist() == [10] * len(nets)
+    assert found["parameters"].tolist() == list(range(len(nets)))
+
+
+def test_best_n_is_chosen_on_held_out_pictures(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
+    said = {}
+    for config in made_up.configs("specialists"):
+        metrics = outcome({"specialists": 0}, {"specialists": 1, "fixed": 20})
+        for row in metrics["held_out"]["combined"]:
+            wanted = {"kl": 2, "own answer": 1, "added log-probabilities": 3}[row["by"]]
+            row["accuracy"] = 90.0 if row["n"] == wanted else 80.0
+        said[config] = metrics
+    write(said)
+    assert best_n(made_up) == {"kl": 2, "own answer": 1, "added log-probabilities": 3}

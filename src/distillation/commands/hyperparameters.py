@@ -37,7 +37,7 @@ def table(profile: str) -> pd.DataFrame:
 def trainings(profile: str) -> Iterator[tuple[str, str, list[Configuration]]]:
     """(notebook, question, nets that are trained) of a profile; of a combination the first specialist stands for all.
 
-    In notebook 04 the generalists of each question stand before the specialists.  Runs that an earlier notebook has
+    In notebook 04 the generalists of combinations stand before their specialists.  Runs that an earlier notebook has
     under the same name are not repeated.
     """
     shown: set[tuple] = set()
@@ -51,7 +51,7 @@ def trainings(profile: str) -> Iterator[tuple[str, str, list[Configuration]]]:
         for name, configs in new.items():
             nets = [_trained(config) for config in configs]
             if nets := [net for net in nets if hasattr(net, "optimisation") and net.experiment != "alignment"]:
-                yield notebook, f"specialists: {name}" if notebook == "04" else name, nets
+                yield notebook, f"specialists: {name}" if notebook == "04" and name in combined else name, nets
 
 
 def _trained(config: Any) -> Any:

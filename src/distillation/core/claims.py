@@ -15,10 +15,11 @@ COLUMNS = ("id", "paper", "ours", "low", "high", "seeds", "dataset", "verdict", 
 
 @dataclass(frozen=True)
 class Finding:
-    """Our figure with its interval, and the verdict by the claim's rule."""
+    """Our figure with its interval, the verdict by the claim's rule, and the data set, if it is not the profile's."""
 
     ours: Estimate
     verdict: str
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,7 @@ class Findings:
     def asked(self) -> list[Claim]:
         """The claims whose questions are all in the plan; of several with one id the last."""
         questions = {"examples", *self.results.questions}
-        found = {claim.id: claim for claim in self.claims if questions.issuperset(claim.questions)}
-        return list(found.values())
+        return list({claim.id: claim for claim in self.claims if questions.issuperset(claim.questions)}.values())
 
     def __getitem__(self, name: str) -> Finding:
         claim = self.claim(name)
@@ -70,6 +70,6 @@ class Findings:
             if notebook in (None, claim.notebook):
                 found = self[claim.id]
                 ours = (found.ours.mean, found.ours.low, found.ours.high, found.ours.seeds)
-                place = (self.results.profile.dataset, found.verdict, NOTEBOOK_NAMES[claim.notebook])
+                place = (found.dataset or self.results.profile.dataset, found.verdict, NOTEBOOK_NAMES[claim.notebook])
                 rows.append((claim.id, claim.paper, *ours, *place))
         return pd.DataFrame(rows, columns=COLUMNS)

@@ -42,6 +42,7 @@ def show(figure: Figure, title: str, caption: str, results: Any, *sources: str) 
     folder = results.folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    figure.set_layout_engine("none")  # laid out once, not anew for each file
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     picture = io.BytesIO()  # not left to the kernel's backend, which a reader may have set to another
     figure.savefig(picture, format="png", dpi=figure.dpi, bbox_inches="tight", metadata={"Software": None})

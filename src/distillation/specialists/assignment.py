@@ -16,6 +16,11 @@ from distillation.specialists.generalists import Generalist, fit_logits, load
 
 METHODS = ("covariance", "covariance on-line", "confusion", "superclasses", "families", "random")
 CHUNK = 65_536  # pictures whose predictions are looked at together
+LOOKS = {  # of a style of type, and words that the end of its name has then
+    "slanted": ("Italic", "Oblique", "Slanted"),
+    "bold": ("Bold", "Black", "Heavy"),
+    "light": ("Light", "Thin"),
+}
 MOST_SHOWN = 150  # classes, up to which an assignment's record holds the matrix of correlations
 
 
@@ -82,6 +87,18 @@ def clusters_of(assignment: Assignment, store: Store) -> Tensor:
     return torch.tensor(store.metrics(assignment)["clusters"])
 
 
+def eta_squared(clusters: Sequence[int], has: Sequence[bool]) -> float:
+    """How much of the variance of what classes have, or have not, their clusters explain: 0 to 1.
+
+    0 where all have it, or none.  Random clusters explain (clusters - 1) / (classes - 1), on average.
+    """
+    groups, values = torch.tensor(clusters), torch.tensor(has, dtype=torch.float64)
+    sizes = torch.bincount(groups).clamp(min=1)
+    within = values - (torch.bincount(groups, values) / sizes)[groups]
+    total = (values - values.mean()).square().sum().item()
+    return 1 - within.square().sum().item() / total if total > 0 else 0.0
+
+
 def covariance(predictions: Iterable[Tensor]) -> Tensor:
     """Covariance of the generalist's predictions (section 5.3): chunks of (cases, classes) -> (classes, classes).
 
@@ -116,6 +133,12 @@ def columns(matrix: Tensor) -> Tensor:
     points = matrix.double().T.clone().fill_diagonal_(0)
     length = points.norm(dim=1, keepdim=True)
     return torch.where(length > 0, points / length, 0.0)
+
+
+def looks(class_names: Sequence[str]) -> dict[str, list[bool]]:
+    """Which styles of type are slanted, bold or light, by what their names say after the last hyphen."""
+    ends = [name.rpartition("-")[2] if "-" in name else "" for name in class_names]
+    return {look: [any(word in end for word in words) for end in ends] for look, words in LOOKS.items()}
 
 
 def cluster(points: Tensor, number: int, seed: int, *, online: bool = False) -> Tensor:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from distillation.core.objectives import class_labels, widened
@@ -109,8 +108,8 @@ def combined(generalist: Tensor, answers: list[Answer], labels: Tensor) -> dict:
 
 def _scores(generalist: Tensor, answers: list[Answer], active: Tensor) -> dict[str, Tensor]:
     # The generalist's probabilities stand below the answer, for when it may not be given.
-    probabilities = widened(generalist).softmax(1)
-    own = F.one_hot(inference.own_answer(generalist, answers, active), generalist.shape[1]) + probabilities
+    own = widened(generalist).softmax(1)
+    own[torch.arange(len(own)), inference.own_answer(generalist, answers, active)] += 1
     found = (
         inference.combine(generalist, answers, active),
         own,

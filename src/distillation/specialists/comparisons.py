@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 
 from distillation.core.statistics import Estimate, estimate
 from distillation.specialists.results import MIXTURES, SpecialistResults
@@ -12,9 +13,20 @@ DIVIDES = 0.5  # share of its experts, at most, over which a gate that divides t
 
 def over_training_on(runs: SpecialistResults, n: int = 1) -> Estimate:
     """Accuracy with specialists minus that of the generalist trained on for as many pictures, in points, per seed."""
+    found = _beside_training_on(runs, n)
+    return estimate(found["accuracy"] - found["longer"])
+
+
+def gain_of_training_on(runs: SpecialistResults) -> Estimate:
+    """What the generalist gains when it is trained on for as many pictures as its specialists see, in points."""
+    found = _beside_training_on(runs)
+    return estimate(found["longer"] - found["alone"])
+
+
+def _beside_training_on(runs: SpecialistResults, n: int = 1) -> pd.DataFrame:
     longer = {config.seed: runs.store.metrics(config)["accuracy"] for config in runs.configs("trained on")}
     gains = runs.gains(n=n)
-    return estimate(gains["accuracy"] - gains["seed"].map(longer))
+    return gains.assign(longer=gains["seed"].map(longer)).dropna(subset="longer")
 
 
 def kl_over(runs: SpecialistResults, by: str, n: int = 1) -> Estimate:
@@ -35,11 +47,6 @@ def over_random_subsets(runs: SpecialistResults, n: int = 1) -> Estimate:
     return Estimate(mean, mean - half, mean + half, (mean,))
 
 
-def over_fitting(runs: SpecialistResults) -> Estimate:
-    """Special-class accuracy, full softmax minus dustbin, on the smallest share, in points, per specialist."""
-    return soft_advantage(runs, min(runs.profile.shares))
-
-
 def soft_advantage(runs: SpecialistResults, share: float, value: str = "special_accuracy") -> Estimate:
     """What a full softmax with soft targets is better than a dustbin by, in points, one per specialist."""
     found = runs.soft_specialists()
@@ -48,21 +55,30 @@ def soft_advantage(runs: SpecialistResults, share: float, value: str = "special_
 
 
 def rival_mixture(runs: SpecialistResults) -> str:
-    """The question whose mixtures are best on held-out pictures, in the mean of their seeds."""
+    """The question whose mixtures are best on held-out pictures, in the mean of their seeds.
+
+    Of those whose gate divides the work, if there are any.
+    """
 
     def held_out(name: str) -> float:
         return float(np.mean([runs.store.metrics(config)["held_out_accuracy"] for config in runs.configs(name)]))
 
-    return max((name for name in MIXTURES if name in runs.questions), key=held_out)
+    dividing = [name for name in MIXTURES if divides(runs, name)]
+    return max(dividing or MIXTURES, key=held_out)
 
 
-def against_mixture(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
+def divides(runs: SpecialistResults, mixture: str) -> bool:
+    """Whether a mixture's gate spreads a picture over DIVIDES of its experts at most, in the mean of its seeds."""
+    return gate_perplexity(runs, mixture).mean <= DIVIDES * (runs.profile.rivals[0] + 1)
+
+
+def against_mixture(runs: SpecialistResults, mixture: str) -> Estimate:
     """Accuracy of the generalist and as many nets in all minus that of a mixture, in points, paired by seed."""
-    pivot = runs.mixtures().pivot(index="seed", columns="system", values="accuracy")
-    return estimate((pivot["few specialists"] - pivot[mixture]).dropna())
+    pivot = runs.systems(("few specialists", mixture), ()).pivot(index="seed", columns="system", values="accuracy")
+    return estimate(pivot["few specialists"] - pivot[mixture])
 
 
-def gate_perplexity(runs: SpecialistResults, mixture: str = "mixture, continued") -> Estimate:
+def gate_perplexity(runs: SpecialistResults, mixture: str) -> Estimate:
     """Over how many of its experts a mixture's gate spreads a test picture: exp of the mean entropy, one per seed."""
     return estimate([runs.store.metrics(config)["gate_perplexity"] for config in runs.configs(mixture)])
 

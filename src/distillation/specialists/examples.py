@@ -1,5 +1,6 @@
-"""The few test pictures that notebook 04 shows, with what the generalist and its specialists make of them."""
+"""The few pictures that notebook 04 shows: classes that look alike, and what the nets make of test pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +9,15 @@ from torch import Tensor
 from distillation.core import examples
 from distillation.core.store import Configuration
 from distillation.specialists import inference
+from distillation.specialists.assignment import subsets_of
 from distillation.specialists.combination import answers_of
+from distillation.specialists.data import Pictures
 from distillation.specialists.generalists import load as load_pictures
 from distillation.specialists.results import SpecialistResults
 
 NAME = "pictures"
 FIXED, BROKEN = 5, 3
+SUBSETS, CLASSES, LETTERS = 6, 5, "Rag"
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,17 @@ class PictureExamples:
     """Test pictures whose answer seed 0's specialists change (n = 1): the first that they put right, and wrong.
 
     pictures (cases, channels, height, width) uint8; labels (cases,); generalist and combined: their distributions,
-    (cases, classes) float32.
+    (cases, classes) float32.  alike: some LETTERS, zeros where one is in no training picture, in CLASSES classes, of
+    as many superclasses as possible, of the first SUBSETS subsets, uint8 (subsets, classes, letters, height, width);
+    alike_classes: which, (subsets, classes).
     """
 
     pictures: Tensor
     labels: Tensor
     generalist: Tensor
     combined: Tensor
+    alike: Tensor
+    alike_classes: Tensor
 
     @classmethod
     def load(cls, results: SpecialistResults) -> "PictureExamples":
@@ -62,9 +70,29 @@ def collect(results: SpecialistResults) -> examples.Cases:
     q, labels = inference.combine(logits, answers, active), split.pictures.test_labels
     before, after = logits.argmax(1) == labels, q.argmax(1) == labels
     chosen = torch.cat([(~before & after).nonzero()[:FIXED, 0], (before & ~after).nonzero()[:BROKEN, 0]])
+    subsets = subsets_of(config.assignment, store)[:SUBSETS]
+    alike = [superclasses_first(subset, split.pictures.superclasses)[:CLASSES] for subset in subsets]
     return {
         "pictures": split.pictures.test_images[chosen],
         "labels": labels[chosen],
         "generalist": logits[chosen].softmax(1),
         "combined": q[chosen].float(),
+        "alike": torch.stack([torch.stack([letters(split.pictures, c) for c in classes]) for classes in alike]),
+        "alike_classes": torch.tensor(alike),
     }, ""
+
+
+def superclasses_first(subset: Sequence[int], superclasses: Sequence[int]) -> list[int]:
+    """A subset's classes, those first that are the first of their superclass."""
+    firsts = {superclasses[c]: c for c in sorted(subset, reverse=True)}.values()
+    return sorted(subset, key=lambda c: (c not in firsts, c))
+
+
+def letters(pictures: Pictures, label: int) -> Tensor:
+    """The LETTERS of a class, (letters, height, width) uint8, as far as they are among its training pictures."""
+    found = torch.zeros(len(LETTERS), *pictures.train_images.shape[2:], dtype=torch.uint8)
+    of_class = (pictures.train_labels == label).nonzero()[:, 0]
+    for place, letter in enumerate(LETTERS):
+        for case in of_class[pictures.characters[of_class] == ord(letter)]:
+            found[place] = pictures.train_images[case, 0]
+    return found

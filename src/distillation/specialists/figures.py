@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from distillation.core.figures import COLOURS, MARKERS, PAPER, legend_above, summarise
 from distillation.core.statistics import estimate
@@ -29,11 +30,13 @@ WAY_NAMES = {
 SOFTMAX_NAMES = {"dustbin": "dustbin, hard targets", "full": "full softmax, soft targets"}
 SYSTEM_NAMES = {
     "generalist": "generalist",
+    "generalist, early": "generalist, trained briefly",
+    "generalist, large": "a larger generalist",
+    "trained on": "generalist, trained on",
     "few specialists": "generalist and few specialists",
     "specialists": "generalist and all specialists",
-    "mixture, divided": "mixture of clusters",
-    "mixture, continued": "mixture of generalists",
-    "mixture": "mixture from nothing",
+    "mixture, divided": "mixture, an expert per cluster",
+    "mixture, alike": "mixture of generalists",
 }
 REGIMES = {  # of generalists, as in plan.Profile.regimes
     "specialists": "",
@@ -47,15 +50,15 @@ NEEDS = {
     "few specialists": "the generalist's weights, once",
     "specialists": "the generalist's weights, once",
     "mixture, divided": "all others' outputs, in every step",
-    "mixture, continued": "all others' outputs, in every step",
-    "mixture": "all others' outputs, in every step",
+    "mixture, alike": "all others' outputs, in every step",
 }
 STUDENT_NAMES = {
     "combined": "generalist and specialists",
     "q": "student of q",
-    "p": "student of p",
+    "p": "student of p_g",
+    "larger student": "larger student of q",
     "held out": "student of q, held-out pictures too",
-    "continued": "the generalist, trained on",
+    "trained on": "the generalist, trained on",
 }
 
 
@@ -88,52 +91,67 @@ def covariance_figure(assignment: dict, class_names: Sequence[str]) -> Figure:
     return figure
 
 
-def clusters_table(assignment: dict, class_names: Sequence[str]) -> pd.DataFrame:
-    """Each cluster's classes, and those that its specialist takes, as text."""
-    clusters = np.array(assignment["clusters"])
+def alike_figure(examples: PictureExamples, class_names: Sequence[str]) -> Figure:
+    """A panel per subset: some letters in some of its classes, a class per row, with their names."""
+    panels = [*zip(examples.alike, examples.alike_classes.tolist(), strict=True)]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(7.2, 2.0 * rows), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, (pictures, classes) in zip(grid.flat, panels, strict=False):
+        height = pictures.shape[-2]
+        side_by_side = pictures.permute(0, 2, 1, 3).flatten(2).flatten(0, 1).numpy()
+        axes.set_axis_on()
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.imshow(side_by_side, cmap="gray_r", interpolation="nearest")
+        axes.set_xticks([])
+        axes.set_yticks(height * (np.arange(len(classes)) + 0.5), [class_names[c] for c in classes], fontsize=5.5)
+        axes.tick_params(length=0)
+    return figure
+
+
+def clusters_table(assignment: dict, class_names: Sequence[str], subsets: int, classes: int) -> pd.DataFrame:
+    """The first clusters, with how many classes each has, and the first classes that its specialist takes, as text."""
+    sizes = np.bincount(assignment["clusters"])
     rows = []
-    for cluster, subset in enumerate(assignment["subsets"]):
-        members = set(np.flatnonzero(clusters == cluster))
-        taken = [class_names[c] for c in subset if c not in members]
-        left = [class_names[c] for c in sorted(members - set(subset))]
-        rows.append(
-            {
-                "cluster": ", ".join(class_names[c] for c in sorted(members)),
-                "its specialist also takes": ", ".join(taken),
-                "but not": ", ".join(left),
-            }
-        )
+    for number, subset in enumerate(assignment["subsets"][:subsets]):
+        names = ", ".join(class_names[c].replace("_", " ") for c in subset[:classes])
+        rows.append({"classes in the cluster": str(sizes[number]), "its specialist takes, among others": names})
     return pd.DataFrame(rows)
 
 
 def examples_figure(examples: PictureExamples, class_names: Sequence[str]) -> Figure:
-    """Each picture with the classes that the generalist or the combination hold for likely, and both their bars."""
+    """Each picture beside the classes that generalist or combination hold for likely, with bars of both."""
     number = len(examples.labels)
-    columns = min(4, number)
-    rows = -(-number // columns)
-    figure, panels = plt.subplots(
-        2 * rows, columns, figsize=(7.2, 3.3 * rows), height_ratios=[1, 1.1] * rows, squeeze=False
-    )
+    rows = -(-number // 2)
+    ratios = {"width_ratios": [0.45, 1] * 2, "squeeze": False}
+    figure, panels = plt.subplots(rows, 4, figsize=(7.2, 1.35 * rows + 0.3), **ratios)
     for axes in panels.flat:
         axes.set_axis_off()
-    for case in range(number):
-        above, below = panels[2 * (case // columns) : 2 * (case // columns) + 2, case % columns]
-        picture = examples.pictures[case].permute(1, 2, 0).squeeze().numpy()
-        above.imshow(picture, cmap="gray", interpolation="nearest")
-        above.set_title(class_names[examples.labels[case]].replace("_", " "), fontsize=8)
-        _bars(below, examples.generalist[case].numpy(), examples.combined[case].numpy(), class_names)
-    figure.legend(*panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    right = examples.combined.argmax(1) == examples.labels
+    for case, label in enumerate(examples.labels.tolist()):
+        picture, bars = panels[case // 2, 2 * (case % 2) : 2 * (case % 2) + 2]
+        picture.imshow(examples.pictures[case].permute(1, 2, 0).squeeze().numpy(), cmap="gray_r")
+        picture.set_title("put right" if right[case] else "put wrong", fontsize=7)
+        _bars(bars, examples.generalist[case].numpy(), examples.combined[case].numpy(), label, class_names)
+    figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def _bars(axes: Axes, before: np.ndarray, after: np.ndarray, class_names: Sequence[str], shown: int = 4) -> None:
-    top = np.argsort(-np.maximum(before, after))[:shown][::-1]
+def _bars(axes: Axes, before: np.ndarray, after: np.ndarray, label: int, class_names: Sequence[str]) -> None:
+    """The likeliest classes, names above their bars, the right one's in bold."""
+    top = np.argsort(-np.maximum(before, after))[:3][::-1]
     places = np.arange(len(top))
     axes.set_axis_on()
-    axes.barh(places + 0.2, before[top], height=0.38, color="0.7", label="generalist")
-    axes.barh(places - 0.2, after[top], height=0.38, color=COLOURS[0], label="with specialists")
-    axes.set_yticks(places, [class_names[c].replace("_", " ") for c in top], fontsize=6)
-    axes.set_xlim(0, 1)
+    axes.grid(False)
+    axes.barh(places + 0.05, before[top], height=0.24, color="0.7", label="generalist")
+    axes.barh(places - 0.2, after[top], height=0.24, color=COLOURS[0], label="with specialists")
+    for place, chosen in zip(places, top, strict=True):
+        weight = "bold" if chosen == label else "normal"
+        axes.text(0.01, place + 0.2, class_names[chosen].replace("_", " "), fontsize=6.5, fontweight=weight)
+    axes.set(xlim=(0, 1), ylim=(-0.4, len(top) - 0.4), yticks=[], xticks=[0, 0.5, 1])
     axes.tick_params(axis="x", labelsize=6)
 
 
@@ -202,13 +220,14 @@ def by_setting(axes: Axes, runs: pd.DataFrame, x: str, value: str, by: str) -> N
     axes.set_xticks(range(len(settings)), settings)
 
 
-def curves(axes: Axes, runs: pd.DataFrame, x: str, value: str, by: str) -> None:
-    """Mean of a column against x, a line per group, with a thin line for each `index`."""
-    for number, (key, group) in enumerate(runs.groupby(by, sort=False)):
-        for _, each in group.groupby("index"):
-            axes.plot(each[x], each[value], color=COLOURS[number], alpha=0.3, linewidth=0.7)
-        mean = group.groupby(x)[value].mean()
-        axes.plot(mean.index, mean, color=COLOURS[number], marker=MARKERS[number], markersize=3, label=str(key))
+def difference_curves(axes: Axes, differences: pd.DataFrame, value: str, shares: Sequence[float]) -> None:
+    """Mean and 95 % interval of a column, over `index`, against `percent`: a line per share."""
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    for number, share in enumerate(shares):
+        found = summarise(differences[differences["share"] == share], ["percent"], value).sort_values("percent")
+        colour, style = COLOURS[number], {"marker": MARKERS[number], "markersize": 3, "label": f"{100 * share:g} %"}
+        axes.plot(found["percent"], found["mean"], color=colour, **style)
+        axes.fill_between(found["percent"], found["low"], found["high"], color=colour, alpha=0.18, linewidth=0)
 
 
 def intervals(axes: Axes, found: pd.DataFrame, names: str, by: str) -> None:
@@ -222,6 +241,26 @@ def intervals(axes: Axes, found: pd.DataFrame, names: str, by: str) -> None:
         style = {"fmt": MARKERS[number], "color": COLOURS[number], "capsize": 3, "markersize": 5}
         axes.errorbar(each["mean"], places, xerr=error, label=group, **style)
     axes.set_yticks(np.arange(len(rows))[::-1], rows)
+
+
+def budgets(pictures: Axes, minutes: Axes, found: pd.DataFrame) -> None:
+    """Accuracy of each system of `SpecialistResults.systems` against pictures seen, and against minutes."""
+    for number, (system, runs) in enumerate(found.groupby("system", sort=False)):
+        got = estimate(runs["accuracy"])
+        error = np.nan_to_num([[got.mean - got.low], [got.high - got.mean]])
+        style = {"yerr": error, "color": COLOURS[number], "fmt": MARKERS[number], "capsize": 3}
+        pictures.errorbar(runs["passes"].mean() / 1e6, got.mean, label=SYSTEM_NAMES[system], **style)
+        serial, parallel = (runs[name].mean() / 60 for name in ("serial", "parallel"))
+        minutes.plot([serial, parallel], [got.mean] * 2, color=COLOURS[number], linewidth=0.8)
+        minutes.errorbar(parallel, got.mean, **style)
+        minutes.errorbar(serial, got.mean, markerfacecolor="white", **style)
+    for axes, label in ((pictures, "pictures seen, millions"), (minutes, "minutes of training")):
+        axes.set(xscale="log", xlabel=label)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+    pictures.set_ylabel("test accuracy, %")
+    pictures.figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
 
 def regime_name(row: pd.Series) -> str:
@@ -238,7 +277,7 @@ def regimes(axes: Axes, found: pd.DataFrame) -> None:
         style = {"fmt": MARKERS[number % len(MARKERS)], "color": COLOURS[number % len(COLOURS)], "capsize": 3}
         axes.errorbar(row["fit"] - row["alone"], row["relative"], yerr=error, label=regime_name(row), **style)
     axes.set(xlabel="accuracy on training minus test pictures, points", ylabel="relative gain, %")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.figure.legend(fontsize=7, loc="outside lower center", ncols=2, frameon=False)
 
 
 def regimes_table(found: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from distillation.specialists.assignment import check_bool, check_known, members
 
 SMALLEST = 1e-300  # a smaller probability of the generalist's is a zero: dividing by it would overflow
 TINY = 1e-300  # in place of a zero
-CACHED = 1_000_000  # numbers of (cases, active, classes) treated at a time
+CACHED = 1_000_000  # numbers of (cases, active, special classes) treated at a time
 AT_ONCE = 4096  # cases
 HALVINGS = 60  # of a step, at most
 
@@ -60,6 +60,10 @@ class Evidence:
 def evidence(generalist: Tensor, answers: list[Answer], active: Tensor) -> Evidence:
     """Collect what the models say.  Arguments and errors: see `combine`."""
     _check_fit(generalist, answers, active)
+    return _evidence(generalist, answers, active)
+
+
+def _evidence(generalist: Tensor, answers: list[Answer], active: Tensor) -> Evidence:
     direct = generalist.double().softmax(-1)
     if (direct < SMALLEST).any():
         raise ValueError(
@@ -110,13 +114,15 @@ def combine(
     """
     _check_fit(generalist, answers, active)
     q, gap = torch.empty(generalist.shape, dtype=torch.float64), torch.empty(len(active), dtype=torch.float64)
-    for cases in torch.arange(len(active)).split(AT_ONCE):
+    most = max((len(answer.subset) for answer in answers), default=0)
+    for start in range(0, len(active), AT_ONCE):
+        cases = slice(start, start + AT_ONCE)
         some = [Answer(answer.subset, answer.log_probabilities[cases]) for answer in answers]
-        given, counts = evidence(generalist[cases], some, active[cases]), active[cases].sum(1)
+        given, counts = _evidence(generalist[cases], some, active[cases]), active[cases].sum(1)
         for count in counts.unique().tolist():
             # As many at a time as a processor's cache holds: memory does not grow with the number of specialists.
-            for block in (counts == count).nonzero()[:, 0].split(max(1, CACHED // (q.shape[1] * max(1, count)))):
-                of = cases[block]
+            for block in (counts == count).nonzero()[:, 0].split(max(1, CACHED // max(1, count * count * most))):
+                of = start + block
                 q[of], gap[of], _ = solved(select(given, block), active[of], tolerance, most_steps)
     if len(far := gap[~(gap <= tolerance)]):
         raise RuntimeError(
@@ -141,8 +147,8 @@ def solved(given: Evidence, active: Tensor, tolerance: float, most_steps: int) -
     objective's lower bound tells how far q is from the optimum.
     """
     cases, number = len(active), int(active[0].sum())
-    who = active.nonzero()[:, 1].view(cases, number)
-    direct, outside, b = given.direct, given.outside[who], given.dustbin.gather(1, who).clamp_min(TINY)
+    special, direct, outside, b = _special(given, active)
+    others = direct[:, -1:].clamp_min(TINY)
     apart = _sums(outside, direct)
     apart = torch.where(apart > 0, apart, 1.0)  # of a specialist of all classes, whose dustbin says nothing
     scale = (number + 1) / max(number, 1)
@@ -155,7 +161,9 @@ def solved(given: Evidence, active: Tensor, tolerance: float, most_steps: int) -
         found[left], gap[left] = q, (1 + number) * q.sum(1).log() + (b * ratio.log()).sum(1)
         far = ~(gap[left] <= tolerance)  # NaN is far too
         if steps == most_steps or not far.any():
-            return found / found.sum(1, keepdim=True), gap, steps
+            found /= found.sum(1, keepdim=True)
+            q = (given.direct * (found[:, -1:] / others)).scatter(1, special, 0)
+            return q.scatter_add_(1, special, found[:, :-1]), gap, steps
         left, direct, outside, b, w, rest, r, q, ratio = (
             each[far] for each in (left, direct, outside, b, w, rest, r, q, ratio)
         )
@@ -173,6 +181,26 @@ def solved(given: Evidence, active: Tensor, tolerance: float, most_steps: int) -
                 break
             length[steep] /= 2
         w, rest = w * (1 + length * step), rest - length * moved
+
+
+def _special(given: Evidence, active: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The evidence on the classes of the active subsets, all others being one, whose r is the same.
+
+    Arguments: see `solved`.  Gives the classes, (cases, special), one of several subsets as often; what the models give
+    each of these, equal parts for the same class, and, last, all others; where the active dustbins stand for them,
+    (cases, active, special + 1); and what those hold, (cases, active).
+    """
+    who = active.nonzero()[:, 1].view(len(active), -1)
+    inside = 1 - given.outside
+    held, table = inside.topk(int(inside.sum(1).max()) if len(inside) else 0)
+    table = torch.where(held > 0, table, table[:, :1])  # a shorter subset's first class stands in its empty places
+    special = table[who].flatten(1)
+    outside = given.outside[who[:, :, None], special[:, None]]
+    parts = held[who].flatten(1) / (who.shape[1] - outside.sum(1))
+    others = given.direct.scatter(1, special, 0).sum(1, keepdim=True)
+    direct = torch.cat((given.direct.gather(1, special) * parts, others), 1)
+    outside = torch.cat((outside, torch.ones_like(who)[:, :, None]), 2)
+    return special, direct, outside, given.dustbin.gather(1, who).clamp_min(TINY)
 
 
 def _shares(direct: Tensor, outside: Tensor, w: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -287,7 +315,8 @@ def _check_fit(generalist: Tensor, answers: list[Answer], active: Tensor) -> Non
         raise ValueError(f"active is {tuple(active.shape)}, not {cases} cases by {len(answers)} specialists.")
     check_bool(active, "active")
     for number, answer in enumerate(answers):
-        check_known(answer.subset, classes)
+        if not check_known(answer.subset, classes):
+            raise ValueError(f"Specialist {number} has no special class; leave it out.")
         if answer.log_probabilities.shape != (cases, len(answer.subset) + 1):
             raise ValueError(
                 f"Specialist {number} answers {tuple(answer.log_probabilities.shape)}, not {cases} cases by "

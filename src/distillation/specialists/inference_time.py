@@ -29,7 +29,7 @@ class InferenceTime(Configuration):
     """
 
     experiment: ClassVar[str] = "inference_time"
-    recipe: ClassVar[int] = 2
+    recipe: ClassVar[int] = 3
     has_tensors: ClassVar[bool] = False
 
     images: int = 10_000

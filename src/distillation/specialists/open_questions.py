@@ -24,6 +24,7 @@ from distillation.specialists.generalists import (
     Generalist,
     Split,
     accuracies,
+    fit_accuracy,
     fit_logits,
     load,
     logits_on,
@@ -43,17 +44,17 @@ class Mixture(Configuration):
 
     start: of the experts' weights: a finished generalist; an assignment of its classes, in as many clusters as there
     are experts, which tells each expert its classes and trains the gate to tell them apart (the experts start as the
-    generalist, and each holds its own classes for so many times as likely); or None: random, each its own.
+    generalist, and each holds its own classes for so many times as likely).
     """
 
     experiment: ClassVar[str] = "open_questions"
     has_tensors: ClassVar[bool] = False
 
-    data: Data = Data()
-    widths: tuple[int, ...] = (64, 128, 256)
-    experts: int = 5
-    gate_widths: tuple[int, ...] = (16, 32, 64)
-    start: Generalist | Assignment | None = None
+    data: Data
+    widths: tuple[int, ...]
+    experts: int
+    gate_widths: tuple[int, ...]
+    start: Generalist | Assignment
     optimisation: Optimisation = Optimisation(epochs=6, batch_size=128, learning_rate=0.1, jitter=4)
     weight_decay: float = 5e-4
     mirror: bool = True
@@ -63,7 +64,7 @@ class Mixture(Configuration):
     def starts_from(self, store: Store) -> list[Configuration]:
         """The assignment, which tells the clusters, and the generalist, whose weights the experts start from."""
         start = self.start
-        return [start, start.generalist] if isinstance(start, Assignment) else [start] * (start is not None)
+        return [start, start.generalist] if isinstance(start, Assignment) else [start]
 
     def run(self, store: Store) -> dict:
         """Train a mixture; return {"metrics": {...}, "history": [...]}."""
@@ -81,7 +82,8 @@ class Mixture(Configuration):
         )
         gate = logits_of(model.gate, generalists.Batches.of(split.pictures.test_images), precision="bf16").softmax(1)
         seen = self.optimisation.epochs * len(split.fit)
-        metrics = accuracies(logits_on(model, split), split) | {
+        metrics = accuracies(logits_on(model, split, ("held_out", "test")), split) | {
+            "fit_accuracy": fit_accuracy(model, split),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "pictures_seen": seen,
             "expert_passes": seen * self.experts,
@@ -202,10 +204,6 @@ class Distilled(Configuration):
 def build_mixture(config: Mixture, split: Split, store: Store) -> MixtureOfExperts:
     """The mixture before training.  Raises ValueError for another number of clusters than experts."""
     gate = net_for(config.data, split, config.gate_widths, config.experts)
-    if config.start is None:
-        return MixtureOfExperts(
-            [net_for(config.data, split, config.widths, split.classes) for _ in range(config.experts)], gate
-        )
     is_assigned = isinstance(config.start, Assignment)
     start = config.start.generalist if is_assigned else config.start
     experts = [generalists.restore(start, store) for _ in range(config.experts)]

@@ -7,17 +7,27 @@ import numpy as np
 import pandas as pd
 
 from distillation.core.statistics import Estimate, estimate
+from distillation.core.store import Configuration
 from distillation.core.sweep import Results
 from distillation.specialists import paper, plan
 from distillation.specialists.combination import Combination, by_kl
+from distillation.specialists.generalists import Generalist
 
-STUDENTS = ("q", "p", "temperature", "held out", "continued")  # the questions of section 8
-MIXTURES = ("mixture", "mixture, continued", "mixture, divided")  # those of section 7
+STUDENTS = ("q", "p", "temperature", "held out", "larger student", "trained on")  # the questions of section 8
+MIXTURES = ("mixture, divided", "mixture, alike")  # those of section 7
 FEWEST_CASES = 0.01  # share of the test pictures that a row of table 4 holds, or it is pooled
 
 
 class SpecialistResults(Results):
     """The results of the questions of `plan.plan`."""
+
+    @property
+    def beside(self) -> "SpecialistResults | None":
+        """Those of the second data set, where the profile has one."""
+        if self.profile.beside is None:
+            return None
+        second = replace(self.profile.beside, name=self.profile.name)  # whose records lie in the same store
+        return SpecialistResults(second, {"04": plan.specialists(second)}, self.trains)
 
     def class_names(self) -> list[str]:
         """The names of the classes, from the records: no data set is needed."""
@@ -108,18 +118,13 @@ class SpecialistResults(Results):
     def regimes(self, n: int = 1) -> pd.DataFrame:
         """How far a generalist is from having exhausted its data, and what specialists add to it, a row per regime.
 
-        regime (as in `plan.section5`), seeds, fit (accuracy on its training pictures), alone, seen (times
-        it saw each), pictures_seen, specialist_pictures (of one, in the mean), and the gain in points with its interval
-        over seeds, or over test pictures where there is but one seed: mean, low, high; relative: the gain in percent of
-        `alone`.
+        regime (as in `plan.Profile`, first "specialists", the profile's own), dataset, pictures, seeds, fit (accuracy
+        on its training pictures), alone, seen (times it saw each), pictures_seen, specialist_pictures (of one, in the
+        mean), and the gain in points with its interval over seeds, or over test pictures where there is but one seed:
+        mean, low, high; relative, relative_low, relative_high: the gain in percent of `alone`.
         """
-        rows = []
-        for name in ("specialists", *dict(self.profile.regimes)):
-            configs = self.configs(name)
-            for net in dict.fromkeys(replace(config.assignment.generalist, seed=0) for config in configs):
-                like = [config for config in configs if replace(config.assignment.generalist, seed=0) == net]
-                rows.append({"regime": name} | self._regime(like, n))
-        return pd.DataFrame(rows)
+        names = ("specialists", *dict(self.profile.regimes))
+        return pd.DataFrame([{"regime": name} | self._regime(self.configs(name), n) for name in names])
 
     def _regime(self, configs: list[Combination], n: int) -> dict:
         net = configs[0].assignment.generalist
@@ -190,51 +195,49 @@ class SpecialistResults(Results):
                     rows.append(settings | {"accuracy": each["special_accuracy"]})
         return pd.DataFrame(rows)
 
-    def mixtures(self) -> pd.DataFrame:
-        """Section 7: one row per system and seed.
+    def systems(self, questions: tuple[str, ...], alone: tuple[str, ...]) -> pd.DataFrame:
+        """What nets know and cost: one row per system and seed.
 
-        system, seed, accuracy, parameters, passes (of pictures through one net in training), serial seconds, and those
-        on as many workers as there are nets (`parallel`).
+        questions: of combinations (n = 1), and of nets that start as the generalist; alone: of generalists, or of
+        combinations whose generalist by itself is a system, "generalist" or such as "generalist, early".  Columns:
+        system, seed, accuracy in percent, parameters, passes (of pictures through one net in training), serial seconds,
+        and those on as many workers as there are nets (`parallel`).
         """
+        nets = {config.first.seed: config.assignment.generalist for config in self.configs("specialists")}
         rows = []
-        for name in MIXTURES:
-            for config in self.questions.get(name, []):
-                record = self.store.read(config)
-                metrics, seconds, passes = record["metrics"], record["seconds"], record["metrics"]["expert_passes"]
-                if config.start is not None:
-                    start = self.store.read(getattr(config.start, "generalist", config.start))
-                    seconds += start["seconds"]
-                    passes += start["metrics"]["pictures_seen"]
-                rows.append(
-                    _system(name, config.seed, metrics["accuracy"], metrics["parameters"], passes, seconds, seconds)
-                )
-        for name in ("few specialists", "specialists"):
-            rows += [self._combined(name, config) for config in self.configs(name)]
-        for config in self.configs("specialists"):
-            record = self.store.read(config.assignment.generalist)
-            metrics, seconds = record["metrics"], record["seconds"]
-            seen = metrics["pictures_seen"]
-            rows.append(
-                _system(
-                    "generalist", config.first.seed, metrics["accuracy"], metrics["parameters"], seen, seconds, seconds
-                )
-            )
+        for name in questions:
+            for config in self.configs(name):
+                is_combined = isinstance(config, Combination)
+                row = self._combined(config) if is_combined else self._trained(config, nets[config.seed])
+                rows.append({"system": name} | row)
+        for name in alone:
+            called = "generalist" + f", {name}" * (name != "specialists")
+            for config in self.configs(name):
+                net = config.assignment.generalist if isinstance(config, Combination) else config
+                rows.append({"system": called} | self._trained(net))
         return pd.DataFrame(rows)
 
-    def _combined(self, name: str, config: Combination) -> dict:
+    def _trained(self, config: Configuration, start: Generalist | None = None) -> dict:
+        """Of one net, or of nets that are trained together; start: the generalist that they start from."""
+        records = [self.store.read(each) for each in (config, start) if each]
+        known = {**records[-1]["metrics"], **records[0]["metrics"]}
+        seconds = sum(record["seconds"] for record in records)
+        passes = sum(each["metrics"].get("expert_passes", each["metrics"]["pictures_seen"]) for each in records)
+        row = {"seed": config.seed, "accuracy": known["accuracy"], "parameters": known["parameters"]}
+        return row | {"passes": passes, "serial": seconds, "parallel": seconds}
+
+    def _combined(self, config: Combination) -> dict:
         generalist = self.store.read(config.assignment.generalist)
         members = [self.store.read(each) for each in config.members(self.store)]
-        chosen = by_kl(self.store.metrics(config)["test"], 1)
-        seconds = [member["seconds"] for member in members]
-        return _system(
-            name,
-            config.first.seed,
-            chosen["accuracy"],
-            generalist["metrics"]["parameters"] * (1 + len(members)),
-            generalist["metrics"]["pictures_seen"] + sum(member["metrics"]["pictures_seen"] for member in members),
-            generalist["seconds"] + sum(seconds),
-            generalist["seconds"] + max(seconds),
-        )
+        records, seconds = [generalist, *members], [member["seconds"] for member in members]
+        return {
+            "seed": config.first.seed,
+            "accuracy": by_kl(self.store.metrics(config)["test"], 1)["accuracy"],
+            "parameters": generalist["metrics"]["parameters"] * len(records),
+            "passes": sum(record["metrics"]["pictures_seen"] for record in records),
+            "serial": generalist["seconds"] + sum(seconds),
+            "parallel": generalist["seconds"] + max(seconds),
+        }
 
     def distilled(self, questions: tuple[str, ...] = STUDENTS) -> pd.DataFrame:
         """Section 8, a row per student: name, seed, temperature, accuracies on test and held-out pictures, in percent.
@@ -245,7 +248,7 @@ class SpecialistResults(Results):
         before = self.gains(n=self.profile.distilled_n).set_index("seed")
         rows = []
         for name in questions:
-            for config in self.configs(name):
+            for config in self.questions.get(name, []):
                 metrics = self.store.metrics(config)
                 alone, combined = before.loc[config.seed, ["alone", "accuracy"]]
                 row = {"name": name, "seed": config.seed, "temperature": config.temperature}
@@ -285,6 +288,12 @@ def pooled_from(covered: pd.DataFrame) -> int:
     raise ValueError("There are no cases to pool.")
 
 
+def best_n(runs: SpecialistResults) -> dict[str, int]:
+    """For each way to combine the n that is best on held-out pictures, in the mean of the seeds."""
+    means = runs.table3(part="held_out").groupby(["by", "n"])["accuracy"].mean().unstack()
+    return means.idxmax(axis=1).to_dict()
+
+
 def slope(table4: pd.DataFrame) -> Estimate:
     """Relative change in accuracy per specialist that covers the class, in percent: unweighted fit, one per seed.
 
@@ -306,20 +315,6 @@ def paper_slope(fewest: int = 0, most: int = 10) -> float:
 def _gain(combined: dict) -> Estimate:
     covered = pd.DataFrame(combined["covered"])
     return changed(*(int(covered[name].sum()) for name in ("fixed", "broken", "cases")))
-
-
-def _system(
-    name: str, seed: int, accuracy: float, parameters: int, passes: int, serial: float, parallel: float
-) -> dict:
-    return {
-        "system": name,
-        "seed": seed,
-        "accuracy": accuracy,
-        "parameters": parameters,
-        "passes": passes,
-        "serial": serial,
-        "parallel": parallel,
-    }
 
 
 def changed(fixed: int, broken: int, cases: int) -> Estimate:

@@ -190,6 +190,6 @@ def bootstrap(
     values = []
     for _ in range(rounds):
         drawn = [members[number] for number in random.integers(len(members), size=len(members))]
-        cases = np.concatenate([random.choice(each, len(each)) for each in drawn])
+        cases = np.concatenate([each[random.integers(len(each), size=len(each))] for each in drawn])
         values.append(statistic(cases, random))
     return tuple(np.percentile(values, [2.5, 97.5]).tolist())

@@ -15,6 +15,7 @@ class Pictures:
     train_images (cases, channels, height, width) uint8; train_labels (cases,) int64 class indices; likewise for test;
     class_names in the order of the indices; superclasses: the superclass of each class; superclass_names likewise.
     held_out: so many training cases, the last ones, are held out by the data set's own rule; None: it has none.
+    characters: of training pictures of characters, their Unicode code points (cases,); None: they show something else.
     Labels of another integer type are taken as int64; anything else raises ValueError.
     """
 
@@ -27,6 +28,7 @@ class Pictures:
     superclasses: tuple[int, ...]
     superclass_names: tuple[str, ...]
     held_out: int | None = None
+    characters: Tensor | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
@@ -34,6 +36,8 @@ class Pictures:
             labels, name = getattr(self, f"{part}_labels"), f"{part} labels of {self.name}"
             labels = class_labels(labels, len(self.class_names), cases=len(images), name=name)
             object.__setattr__(self, f"{part}_labels", labels)
+        if self.characters is not None:
+            class_labels(self.characters, cases=len(self.train_labels), name=f"characters of {self.name}")
         groups, classes = len(self.superclass_names), len(self.class_names)
         class_labels(self.superclasses, groups, cases=classes, name=f"superclasses of {self.name}", of="of them")
 

@@ -178,6 +178,7 @@ def _pictures(name: str, found: Renderings, classes: int, by_letter: bool) -> Pi
         superclasses=tuple(names.index(families[c]) for c in kept),
         superclass_names=tuple(names),
         held_out=len(parts[1]),
+        characters=torch.from_numpy(found.characters[order[:trained]]),
     )
 
 
