@@ -244,13 +244,13 @@ def intervals(axes: Axes, found: pd.DataFrame, names: str, by: str) -> None:
 
 
 def budgets(pictures: Axes, minutes: Axes, found: pd.DataFrame) -> None:
-    """Accuracy of each system of `SpecialistResults.systems` against pictures seen, and against minutes."""
+    """Accuracy of each system of `SpecialistResults.systems` against pictures seen, and against its least minutes."""
     for number, (system, runs) in enumerate(found.groupby("system", sort=False)):
         got = estimate(runs["accuracy"])
         error = np.nan_to_num([[got.mean - got.low], [got.high - got.mean]])
         style = {"yerr": error, "color": COLOURS[number], "fmt": MARKERS[number], "capsize": 3}
         pictures.errorbar(runs["passes"].mean() / 1e6, got.mean, label=SYSTEM_NAMES[system], **style)
-        serial, parallel = (runs[name].mean() / 60 for name in ("serial", "parallel"))
+        serial, parallel = (runs[name].min() / 60 for name in ("serial", "parallel"))
         minutes.plot([serial, parallel], [got.mean] * 2, color=COLOURS[number], linewidth=0.8)
         minutes.errorbar(parallel, got.mean, **style)
         minutes.errorbar(serial, got.mean, markerfacecolor="white", **style)
