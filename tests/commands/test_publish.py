@@ -96,8 +96,8 @@ def test_figures_of_the_index_are_those_of_the_records() -> None:
         assert row["main figure"] == ("" if figure is None else f"{figure:.6g}"), row
         if figure is None and not has_diverged(record):
             missing[kind] += 1
+            assert kind != "Assignment" or record["config"]["method"] in ("random", "families")  # drawn at random
     assert missing.keys() == {"Alignment", "Assignment", "InferenceTime", "Transfer"}
-    assert missing["Assignment"] == 1  # the random subsets
 
 
 # Texts
