@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from distillation.core.claims import Claim, Finding
-from distillation.core.statistics import above, answered, estimate
+from distillation.core.statistics import Estimate, above, answered, estimate
 from distillation.specialists import paper
 from distillation.specialists.comparisons import (
     against_mixture,
@@ -24,6 +24,7 @@ SYSTEMS = {
     "baseline": ("generalist", {"accuracy": "alone", "conditional": "alone, conditional"}),
     "combined": ("generalist with specialists", {"accuracy": "accuracy", "conditional": "conditional"}),
 }
+TARGET = 2  # percent of relative gain, set before the measurement, above which it is reproduced
 VALUES = {"accuracy": "test accuracy", "conditional": "conditional test accuracy"}
 
 
@@ -43,8 +44,7 @@ def _accuracy(column: str) -> Callable[[SpecialistResults, Claim], Finding]:
 
 def _relative_gain(runs: SpecialistResults, claim: Claim) -> Finding:
     gain = estimate(runs.gains()["relative gain"])
-    # Some gain for "partly"; 2 % relative, the target set before the measurement, for "reproduced".
-    return Finding(gain, above(gain, 0, 2))
+    return Finding(gain, above(gain, 0, TARGET))
 
 
 def _slope(runs: SpecialistResults, claim: Claim) -> Finding:
@@ -62,23 +62,13 @@ def _clusters(runs: SpecialistResults, claim: Claim) -> Finding:
     return Finding(found, above(found, 0, 0))
 
 
-def _over_training_on(runs: SpecialistResults, claim: Claim) -> Finding:
-    found = over_training_on(runs)
-    return Finding(found, answered(found))
-
-
-def _kl_over_own_answer(runs: SpecialistResults, claim: Claim) -> Finding:
-    found = kl_over(runs, "own answer")
-    return Finding(found, answered(found))
+def _answered(find: Callable[[SpecialistResults], Estimate]) -> Callable[[SpecialistResults, Claim], Finding]:
+    """Of an open question, whether the figure is above zero."""
+    return lambda runs, claim: Finding(found := find(runs), answered(found))
 
 
 # Of section 6.1 the paper expects, of section 8 it hopes that the answer is yes; of section 7 it only says that
 # specialists are easier to train in parallel.
-
-
-def _soft_specialists(runs: SpecialistResults, claim: Claim) -> Finding:
-    found = soft_advantage(runs, min(runs.profile.shares))
-    return Finding(found, answered(found))
 
 
 def _mixture(runs: SpecialistResults, claim: Claim) -> Finding:
@@ -132,13 +122,13 @@ CLAIMS = (
           "points", "", _clusters),
     Claim("specialists.over_training_on", "04", "beyond", ("specialists", "trained on"),
           "accuracy: with specialists minus the generalist trained on for as many pictures",
-          "points", "", _over_training_on),
+          "points", "", _answered(over_training_on)),
     Claim("specialists.kl_over_own_answer", "04", "beyond", ("specialists",),
           "accuracy: the KL solution minus the active specialist's own answer",
-          "points", "", _kl_over_own_answer),
+          "points", "", _answered(lambda runs: kl_over(runs, "own answer"))),
     Claim("open.soft_specialists", "06", "beyond", ("softmax: dustbin", "softmax: full"),
           "smallest share of special pictures, accuracy on them: full softmax minus dustbin",
-          "points", "", _soft_specialists),
+          "points", "", _answered(lambda runs: soft_advantage(runs, min(runs.profile.shares)))),
     Claim("open.moe", "06", "beyond", ("few specialists", *MIXTURES),
           "accuracy: generalist and specialists minus a mixture of experts",
           "points", "", _mixture),
