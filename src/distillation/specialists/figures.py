@@ -32,6 +32,7 @@ SYSTEM_NAMES = {
     "generalist": "generalist",
     "generalist, early": "generalist, trained briefly",
     "generalist, large": "a larger generalist",
+    "large": "a larger generalist and all specialists",
     "trained on": "generalist, trained on",
     "few specialists": "generalist and few specialists",
     "specialists": "generalist and all specialists",
@@ -117,8 +118,9 @@ def clusters_table(assignment: dict, class_names: Sequence[str], subsets: int, c
     sizes = np.bincount(assignment["clusters"])
     rows = []
     for number, subset in enumerate(assignment["subsets"][:subsets]):
-        names = ", ".join(class_names[c].replace("_", " ") for c in subset[:classes])
-        rows.append({"classes in the cluster": str(sizes[number]), "its specialist takes, among others": names})
+        names = dict.fromkeys(class_names[c].replace("_", " ") for c in subset)  # two styles may share one
+        told = ", ".join(list(names)[:classes])
+        rows.append({"classes in the cluster": str(sizes[number]), "its specialist takes, among others": told})
     return pd.DataFrame(rows)
 
 
