@@ -52,10 +52,7 @@ def test_each_question_asks_for_each_run_once(profile: Profile) -> None:
         for name, configs in questions.items():
             assert configs, name
             assert len(set(configs)) == len(configs), name
-    asked = section5(profile)
-    for name, _ in profile.alone:  # which may be a rung of the ladder, too
-        del asked[name]
-    of_section5 = list(chain.from_iterable(asked.values())) + rivals(profile)
+    of_section5 = list(chain.from_iterable(section5(profile).values())) + rivals(profile)
     assert len(set(of_section5)) == len(of_section5)
     hard, soft = soft_specialists(profile).values()
     assert not set(hard) & set(soft)
@@ -102,7 +99,7 @@ def test_comparisons_vary_one_setting(profile: Profile) -> None:
     assert set(profile.methods) < set(METHODS) - {first.assignment.method}
     for config in section["methods"]:
         assert replace(config.assignment, method="covariance") == first.assignment
-    regimes, full = dict(profile.regimes + profile.alone), profile.generalist
+    regimes, full = dict(profile.regimes), profile.generalist
     assert regimes["early"].optimisation.epochs <= full.optimisation.epochs / 3
     assert replace(regimes["early"], optimisation=full.optimisation) == full
     if "half" in regimes:
@@ -116,8 +113,6 @@ def test_comparisons_vary_one_setting(profile: Profile) -> None:
     for name, net in profile.regimes:
         assert section[name] == [plan.combination(profile, net)]
         assert net.seed == 0
-    for name, net in profile.alone:
-        assert section5(profile)[name] == [net]
 
 
 @every_profile
@@ -218,12 +213,8 @@ def test_the_published_run_is_on_all_styles_and_on_the_whole_of_cifar() -> None:
     assert (PAPER.name, QUICK.name, SMOKE.name) == ("paper", "quick", "smoke")
 
 
-def test_the_plan_in_the_making_asks_for_the_larger_nets_specialists_beside() -> None:
-    asked, published = plan.plan(NEXT), plan.plan(PAPER)
-    (large,) = asked["04"].pop("large")
-    assert [large.assignment.generalist] == published["04"].pop("large")
-    assert asked["06"].pop("larger student")
-    assert asked == published
+def test_no_plan_is_in_the_making() -> None:
+    assert plan.plan(NEXT) == plan.plan(PAPER)
 
 
 def test_an_unknown_profile_is_refused_with_a_sentence() -> None:

@@ -18,6 +18,7 @@ from distillation.specialists.results import (
     changed,
     chosen_rung,
     paper_slope,
+    paper_table4,
     pooled_from,
     slope,
 )
@@ -112,6 +113,10 @@ def test_slope_of_a_line_is_the_lines_whatever_the_numbers_of_cases() -> None:
 
 def test_slope_of_the_papers_table() -> None:
     assert paper_slope() == pytest.approx(paper.SPECIALISTS_SLOPE, abs=0.05)
+    assert paper_table4()["relative"].tolist() == pytest.approx([row[3] for row in paper.COVERAGE])
+    pooled = paper_table4(9)
+    assert pooled["specialists"].tolist() == list(range(10))
+    assert pooled["relative"].iloc[-1] == pytest.approx(100 * (208 + 324) / (20_800 / 16.6 + 32_400 / 14.1))
 
 
 def test_methods_by_hand(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
@@ -130,10 +135,10 @@ def test_methods_by_hand(made_up: SpecialistResults, outcome: Callable, write: C
 
 def test_regimes_by_hand(made_up: SpecialistResults, outcome: Callable, write: Callable) -> None:
     profile = made_up.profile
-    (half,) = made_up.configs("half")
+    (large,) = made_up.configs("large")
     combined = outcome({"specialists": 0, "before": 200, "fixed": 40, "broken": 10}, {"specialists": 1, "before": 200})
     net = {"accuracy": 40.0, "fit_accuracy": 99.0, "pictures_seen": 700}
-    said = {half: combined, half.assignment.generalist: net, half.first: {"pictures_seen": 900}}
+    said = {large: combined, large.assignment.generalist: net, large.first: {"pictures_seen": 900}}
     early = made_up.configs("early")[0]
     said[early] = outcome({"specialists": 0, "fixed": 10}, {"specialists": 1})
     said[early.assignment.generalist] = {"accuracy": 50.0, "fit_accuracy": 60.0}
@@ -143,12 +148,12 @@ def test_regimes_by_hand(made_up: SpecialistResults, outcome: Callable, write: C
     write(said)
     found = made_up.regimes().set_index("regime")
     assert found.index.tolist() == ["specialists", *dict(profile.regimes)]
-    row = found.loc["half"]
+    row = found.loc["large"]
     assert (row["seeds"], row["fit"], row["alone"], row["pictures"]) == (
         1,
         99,
         40,
-        half.assignment.generalist.data.cases,
+        large.assignment.generalist.data.cases,
     )
     assert (row["pictures_seen"], row["specialist_pictures"]) == (700, pytest.approx((900 + 2 * 20) / 3))
     gain = changed(40, 10, 1000)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from distillation.commands import wings
 from distillation.commands.entry import command
@@ -123,7 +123,7 @@ def prediction_interval(values: list[float], number: int = 1) -> tuple[float, fl
     """Where the mean of so many further seeds lies with 95 % probability; infinite for fewer than two values."""
     if len(values) < 2:
         return -math.inf, math.inf
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) * math.sqrt(1 / len(values) + 1 / number)
+    half = stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) * math.sqrt(1 / len(values) + 1 / number)
     return float(np.mean(values) - half), float(np.mean(values) + half)
 
 

@@ -8,15 +8,17 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from IPython.display import Image, Markdown, display
+from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distillation import PACKAGE
 from distillation.core.data import REPOSITORY
 from distillation.core.statistics import estimate
 
-COLOURS = sns.color_palette("colorblind")
+LOOK = rc_params_from_file(PACKAGE / "core" / "figures.mplstyle", use_default_template=False)
+COLOURS = LOOK["axes.prop_cycle"].by_key()["color"]
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 PUBLISHED = REPOSITORY / "results" / "paper"
@@ -27,9 +29,7 @@ PAPER = {"color": "0.35", "linestyle": (0, (4, 2)), "linewidth": 1.2}
 def style() -> None:
     """Set the look of all figures: colour-blind safe, readable in print, fonts embedded as text, whoever draws them."""
     plt.rcdefaults()  # what a reader's own matplotlibrc says is for the reader's figures
-    look = {"figure.dpi": 110, "savefig.dpi": 200, "axes.grid": True, "grid.alpha": 0.3, "pdf.fonttype": 42}
-    bare = {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True}
-    sns.set_theme(context="paper", style="ticks", palette="colorblind", font_scale=1.05, rc=look | bare)
+    plt.rcParams.update(LOOK)
 
 
 def show(figure: Figure, title: str, caption: str, results: Any, *sources: str) -> None:

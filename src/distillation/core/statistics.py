@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def estimate(values) -> Estimate:
     mean = float(np.mean(values))
     if len(values) == 1:
         return Estimate(mean, math.nan, math.nan, values)
-    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(len(values))
     return Estimate(mean, mean - half, mean + half, values)
 
 

@@ -128,7 +128,8 @@ def train(
     path the run continues from the last epoch saved there on this kind of device, to the same weights as an undisturbed
     run.  Raises Diverged when the loss is not finite.
     """
-    model.to(device()).train()
+    on = device()
+    model.to(on).train()
     dtype = compute_dtype(settings.precision)
     batch = batches_of(inputs, settings.jitter, dtype)
     parameters = list(model.parameters())
@@ -138,17 +139,17 @@ def train(
     steps = cases // batch_size
     history = _restore(model, momenta, checkpoint)
     # What a step reads and changes lies on the device, so that it waits for nothing there.
-    total_steps, precision = settings.epochs * steps, torch.float64 if device().type in FUSED else torch.float32
+    total_steps, precision = settings.epochs * steps, torch.float64 if on.type in FUSED else torch.float32
     rows = [settings.schedule(step / total_steps) for step in range(total_steps)] + 2 * [(0.0, 0.0)]  # of trial steps
-    schedules = torch.tensor(rows, dtype=precision, device=device())
-    batches = torch.zeros((steps, batch_size), dtype=torch.long, device=device())
-    done = torch.full((1,), len(history) * steps, device=device())
-    total = torch.zeros((), device=device())
+    schedules = torch.tensor(rows, dtype=precision, device=on)
+    batches = torch.zeros((steps, batch_size), dtype=torch.long, device=on)
+    done = torch.full((1,), len(history) * steps, device=on)
+    total = torch.zeros((), device=on)
 
     def step() -> None:
         index = batches.index_select(0, done % steps)[0]
         rate, momentum = schedules.index_select(0, done)[0]
-        with torch.autocast(device().type, dtype, enabled=dtype == torch.bfloat16):
+        with torch.autocast(on.type, dtype, enabled=dtype == torch.bfloat16):
             logits = model(batch(index))
         value = loss(widened(logits), index)
         model.zero_grad(set_to_none=True)
@@ -160,12 +161,12 @@ def train(
         done.add_(1)
 
     state = [*model.state_dict().values(), *momenta, total, done]
-    repeat = _captured(step, state) if device().type in GRAPHS else step
+    repeat = _captured(step, state) if on.type in GRAPHS else step
     saved_at = time.monotonic()
     for epoch in range(len(history), settings.epochs):
         model.train()
         total.zero_()
-        drawn = torch.randperm(cases, device=device()) if order is None else order().to(device())
+        drawn = torch.randperm(cases, device=on) if order is None else order().to(on)
         batches.copy_(drawn[: steps * batch_size].view_as(batches))
         for _ in range(steps):
             repeat()
@@ -174,7 +175,7 @@ def train(
                 checkpoint.unlink(missing_ok=True)
             when = f"in epoch {epoch + 1} of {settings.epochs} at a peak learning rate of {settings.learning_rate:g}"
             raise Diverged(f"The loss became {total.item()} {when}; lower the learning rate.")
-        row = {"loss": total.item() / steps} | ({"captured": repeat is not step} if device().type in GRAPHS else {})
+        row = {"loss": total.item() / steps} | ({"captured": repeat is not step} if on.type in GRAPHS else {})
         if after_epoch is not None:
             row |= after_epoch(model)
         history.append(row)
@@ -189,7 +190,7 @@ def train(
 def _update(parameters: list[Tensor], momenta: list[Tensor], rate: Tensor, momentum: Tensor, decay: float) -> None:
     """A step of momentum SGD in place; but for the CPU's fused kernel, rate and momentum stay on the device."""
     gradients = [parameter.grad for parameter in parameters]
-    if device().type in FUSED:
+    if momenta[0].device.type in FUSED:
         rules = {"weight_decay": decay, "dampening": 0.0, "nesterov": False, "maximize": False}
         sgd(parameters, gradients, momenta, fused=True, lr=rate.item(), momentum=momentum.item(), **rules)
         return

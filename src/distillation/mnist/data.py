@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from distillation.core.data import DataError, obtain, reading
@@ -102,6 +101,8 @@ def load_stand_in() -> Images:
     image has a relative among them).  Held-out cases cut from this training set do have relatives in the rest, so what
     is chosen on them is optimistic here, as it is not on MNIST.
     """
+    from sklearn.datasets import load_digits  # slow to load
+
     digits = load_digits()
     small = torch.from_numpy(digits.images).float()[:, None] / 16
     large = torch.nn.functional.interpolate(small, size=(20, 20), mode="bilinear", align_corners=False)

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best
 from distillation.core.sweep import Results
@@ -104,7 +103,9 @@ def difference(a, b) -> Estimate:
         return Estimate(mean, math.nan, math.nan, values)
     if a.std() == b.std() == 0:
         return Estimate(mean, mean, mean, values)
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    from scipy.stats import ttest_ind  # slow to load
+
+    interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     return Estimate(mean, float(interval.low), float(interval.high), values)
 
 

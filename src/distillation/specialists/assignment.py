@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from distillation.core.objectives import check_finite, check_soft_targets, class_labels
@@ -53,6 +51,8 @@ class Assignment(Configuration):
         if self.method in ("families", "random"):
             groups = superclasses.tolist() if self.method == "families" else range(split.classes)
             return {"metrics": {"subsets": random_subsets(groups, self.number, self.size, self.seed)}, "history": []}
+        from sklearn.metrics import adjusted_rand_score  # slow to load
+
         logits = fit_logits(self.generalist, store)
         if self.method == "confusion":
             points = columns(confusion(logits.argmax(1), split.fit_labels, split.classes))
@@ -149,6 +149,8 @@ def cluster(points: Tensor, number: int, seed: int, *, online: bool = False) -> 
     """
     if not 2 <= number <= len(points):
         raise ValueError(f"{len(points)} classes cannot form {number} clusters: choose from 2 to {len(points)}.")
+    from sklearn.cluster import KMeans, MiniBatchKMeans  # slow to load
+
     method = MiniBatchKMeans if online else KMeans
     found = method(number, n_init=10, random_state=seed).fit_predict(points.numpy()).tolist()
     names = {name: position for position, name in enumerate(dict.fromkeys(found))}

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,6 +31,7 @@ SYSTEM_NAMES = {
     "generalist": "generalist",
     "generalist, early": "generalist, trained briefly",
     "generalist, large": "a larger generalist",
+    "large": "a larger generalist and all specialists",
     "trained on": "generalist, trained on",
     "few specialists": "generalist and few specialists",
     "specialists": "generalist and all specialists",
@@ -71,20 +71,13 @@ def covariance_figure(assignment: dict, class_names: Sequence[str]) -> Figure:
     limit = np.nanquantile(np.abs(shown), 0.99)
     figure, axes = plt.subplots(figsize=(7.2, 7.6))
     names = [class_names[c].replace("_", " ") for c in order]
-    sns.heatmap(
-        shown,
-        cmap="vlag",
-        center=0,
-        vmin=-limit,
-        vmax=limit,
-        ax=axes,
-        square=True,
-        xticklabels=False,
-        yticklabels=names,
-        cbar_kws={"label": "correlation (1 % lie beyond)", "shrink": 0.5, "aspect": 40, "location": "bottom"},
-    )
+    picture = axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    figure.colorbar(picture, label="correlation (1 % lie beyond)", shrink=0.5, aspect=40, location="bottom")
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", labelsize=5 if len(names) > 60 else 7, length=0)
-    for edge in np.flatnonzero(np.diff(clusters[order])) + 1:
+    for edge in np.flatnonzero(np.diff(clusters[order])) + 0.5:
         axes.axhline(edge, color="0.4", linewidth=0.4)
         axes.axvline(edge, color="0.4", linewidth=0.4)
     axes.set_xlabel("the same classes in the same order")
@@ -117,8 +110,9 @@ def clusters_table(assignment: dict, class_names: Sequence[str], subsets: int, c
     sizes = np.bincount(assignment["clusters"])
     rows = []
     for number, subset in enumerate(assignment["subsets"][:subsets]):
-        names = ", ".join(class_names[c].replace("_", " ") for c in subset[:classes])
-        rows.append({"classes in the cluster": str(sizes[number]), "its specialist takes, among others": names})
+        names = dict.fromkeys(class_names[c].replace("_", " ") for c in subset)  # two styles may share one
+        told = ", ".join(list(names)[:classes])
+        rows.append({"classes in the cluster": str(sizes[number]), "its specialist takes, among others": told})
     return pd.DataFrame(rows)
 
 

@@ -21,7 +21,7 @@ class Profile:
     number, size, specialist: the specialists, how many, their classes, and their training. ladder: sizes and epochs of
     the nets among which the generalist was chosen. methods: other ways to assign classes, tried with seed 0. regimes:
     other generalists, by name, each of one seed and with specialists of its own; "early" is also the control of section
-    8's trials, which are as brief. alone: others, without specialists. longer: of the generalist that is trained on.
+    8's trials, which are as brief. longer: of the generalist that is trained on.
     shares: of the special pictures (section 6.1), for the first `few_specialists`. continued: of mixtures; rivals:
     number and size of the specialists that are compared with these. temperatures: of section 8's trials; distilled_at,
     distilled_n: temperature and n of its students. beside: sizes and seeds on a second data set, of which notebook 04
@@ -38,7 +38,6 @@ class Profile:
     ladder: tuple[tuple[int, int], ...]
     methods: tuple[str, ...]
     regimes: tuple[tuple[str, Generalist], ...]
-    alone: tuple[tuple[str, Generalist], ...]
     longer: Optimisation
     shares: tuple[float, ...]
     few_specialists: int
@@ -97,9 +96,9 @@ _FONTS = Profile(
     methods=("confusion", "families", "random"),
     regimes=(
         ("early", trained_for(_GENERALIST, 2)),
+        ("large", replace(_GENERALIST, widths=widths_of(16))),
         ("by letter", replace(_GENERALIST, data=Data("fonts by letter", 1_463, 373_385, 105_620))),
     ),
-    alone=(("large", replace(_GENERALIST, widths=widths_of(16))),),
     longer=_training(10, 0.05),  # for as many pictures as all specialists see
     shares=(1.0, 0.2, 0.04),
     few_specialists=10,
@@ -125,12 +124,10 @@ PAPER = replace(
         specialist=_training(3, 0.03, jitter=4),
         methods=("confusion", "superclasses", "random"),
         regimes=(("early", trained_for(_CIFAR, 5)), ("half", with_cases(_CIFAR, 22_500))),
-        alone=(),
     ),
 )
 
-# As in the other wings, the plan in the making, whose records lie under results/next.
-NEXT = replace(PAPER, name="next", regimes=PAPER.regimes + PAPER.alone, alone=())
+NEXT = replace(PAPER, name="next")  # no plan is in the making in this wing
 
 # A tenth of the styles, which this repository holds.
 _EMBEDDED = replace(_GENERALIST, data=Data("fonts (embedded)", 146, 42_943, 5_261), optimisation=_training(4, 0.1))
@@ -147,7 +144,6 @@ QUICK = replace(
     specialist=_training(2, 0.05),
     methods=("random",),
     regimes=(("early", trained_for(_EMBEDDED, 1)),),
-    alone=(),
     longer=_training(4, 0.05),
     shares=(1.0, 0.2),
     few_specialists=3,
@@ -173,8 +169,7 @@ SMOKE = replace(
     size=6,
     specialist=_training(2, 0.03, jitter=2, batch_size=64),
     methods=("confusion", "superclasses", "families", "random"),
-    regimes=(("early", trained_for(_SMALLEST, 1)), ("half", with_cases(_SMALLEST, 720))),
-    alone=(("large", replace(_SMALLEST, widths=(16, 32, 48))),),
+    regimes=(("early", trained_for(_SMALLEST, 1)), ("large", replace(_SMALLEST, widths=(16, 32, 48)))),
     longer=_training(1, 0.05, jitter=2, batch_size=64),
     few_specialists=2,
     rivals=(2, 8),
@@ -227,7 +222,6 @@ def section5(profile: Profile) -> Questions:
         "ladder": ladder(profile),
         **specialists(profile),
         "trained on": trained_on(profile),
-        **{name: [net] for name, net in profile.alone},
         "on-line clusters": online,
         "inference time": list(profile.inference),
     }

@@ -306,10 +306,18 @@ def _slope(rows: pd.DataFrame) -> float:
     return float(np.polyfit(rows["specialists"], rows["relative"], 1)[0]) if len(rows) > 1 else math.nan
 
 
-def paper_slope(fewest: int = 0, most: int = 10) -> float:
-    """The same of the paper's table 4, from and up to so many specialists."""
-    rows = np.array(paper.COVERAGE)[fewest : most + 1]
-    return float(np.polyfit(rows[:, 0], rows[:, 3], 1)[0])
+def paper_table4(most: int = 10) -> pd.DataFrame:
+    """The paper's table 4, columns specialists and relative (change, in percent): its rows from `most` on pooled."""
+    rows = pd.DataFrame(paper.COVERAGE, columns=["specialists", "cases", "change", "relative"])
+    pooled = rows[most:]
+    before = 100 * pooled["change"] / pooled["relative"]  # right answers of the generalist alone, which it doesn't give
+    rows.loc[most, "relative"] = 100 * pooled["change"].sum() / before.sum()
+    return rows.loc[:most, ["specialists", "relative"]]
+
+
+def paper_slope(most: int = 10) -> float:
+    """`slope` of the paper's table."""
+    return _slope(paper_table4(most))
 
 
 def _gain(combined: dict) -> Estimate:

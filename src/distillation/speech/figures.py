@@ -5,7 +5,6 @@ import itertools
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -54,16 +53,12 @@ def confusion_figure(examples: SpeechExamples, system: str) -> Figure:
     counts = examples.confusions[system].numpy()
     share = 100 * counts / counts.sum(1, keepdims=True).clip(1)
     figure, axes = plt.subplots(figsize=(6.4, 5.4))
-    sns.heatmap(
-        share,
-        xticklabels=examples.phones,
-        yticklabels=examples.phones,
-        cmap="cividis",
-        norm=PowerNorm(0.5, 0, 100),  # by the square root, in which rare confusions can be seen
-        ax=axes,
-        square=True,
-        cbar_kws={"label": "% of the phone's test frames", "ticks": [0, 1, 5, 10, 20, 40, 60, 80, 100], "shrink": 0.9},
-    )
+    # By the square root, in which rare confusions can be seen.
+    picture = axes.imshow(share, cmap="cividis", norm=PowerNorm(0.5, 0, 100))
+    figure.colorbar(picture, label="% of the phone's test frames", ticks=[0, 1, 5, 10, 20, 40, 60, 80, 100], shrink=0.9)
+    axes.grid(False)
+    axes.set_xticks(range(len(share)), examples.phones, rotation="vertical")
+    axes.set_yticks(range(len(share)), examples.phones)
     axes.tick_params(labelsize=6)
     axes.set(xlabel=f"phone of the {TITLES[system]} model's most probable state", ylabel="phone of the alignment")
     return figure

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from distillation.core.objectives import check_finite, class_labels
@@ -75,6 +73,9 @@ def mixtures(frames: Tensor, labels: Tensor, states: int, components: int, seed:
     log_weights[:, 0] = 0
     means = found.means.repeat(1, components, 1)
     variances = found.variances.repeat(1, components, 1)
+    from sklearn.exceptions import ConvergenceWarning  # slow to load
+    from sklearn.mixture import GaussianMixture
+
     order = torch.argsort(labels, stable=True)
     random = np.random.default_rng(seed)
     for state, index in enumerate(order.split(torch.bincount(labels, minlength=states).tolist())):
