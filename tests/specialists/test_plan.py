@@ -185,9 +185,9 @@ def test_students_differ_from_their_controls_in_their_targets_alone(profile: Pro
     assert control in {config.assignment.generalist for config in section5(profile)["early"]}
     assert [c.temperature for c in section["temperature"]] == list(profile.temperatures)
     assert profile.distilled_at in profile.temperatures
-    for config in section.get("larger student", []):
+    assert [config.generalist for config in section["larger student"]] == plan.larger_generalists(profile)
+    for config in section["larger student"]:
         assert replace(config, generalist=net) == section["q"][0]
-        assert config.generalist == dict(profile.regimes)["large"]  # its control, on hard targets
 
 
 @every_profile
@@ -238,10 +238,11 @@ def test_questions_of_the_notebooks(profile: Profile) -> None:
     assert asked["trained on"] == first["trained on"] == trained_on(profile)
     assert asked["few specialists"] == rivals(profile)
     assert asked["generalist trained briefly"] == [plan.brief_generalist(profile)]
+    assert asked.get("larger generalist", []) == plan.larger_generalists(profile)
     for name, configs in soft_specialists(profile).items():
         assert asked[f"softmax: {name}"] == configs
     for name, configs in (mixtures(profile) | distilled(profile)).items():
-        assert asked[name] == configs
+        assert asked.get(name, []) == configs
     assert set(asked) & set(first) == {"specialists", "trained on"}  # else a question's name would not tell its runs
     assert first["inference time"] == list(profile.inference)
     second = {name: configs for name, configs in first.items() if name.startswith("cifar-100: ")}

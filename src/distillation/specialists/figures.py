@@ -57,6 +57,7 @@ STUDENT_NAMES = {
     "q": "student of q",
     "p": "student of p_g",
     "larger student": "larger student of q",
+    "larger generalist": "larger net on hard targets",
     "held out": "student of q, held-out pictures too",
     "trained on": "the generalist, trained on",
 }

@@ -198,6 +198,11 @@ def brief_generalist(profile: Profile) -> Generalist:
     return dict(profile.regimes)["early"]
 
 
+def larger_generalists(profile: Profile) -> list[Generalist]:
+    """The first generalist twice as wide, where the profile has it."""
+    return [net for name, net in profile.regimes if name == "large"]
+
+
 def assignment(profile: Profile, of: Generalist, **changes) -> Assignment:
     """Which classes that generalist's specialists take."""
     settings = {"number": profile.number, "size": profile.size, "seed": of.seed}
@@ -262,15 +267,17 @@ def trained_on(profile: Profile) -> list[Distilled]:
 
 def open_questions(profile: Profile) -> Questions:
     """The runs of notebook 06, which compares with the specialists of notebook 04."""
-    return {
+    asked = {
         "specialists": specialists(profile)["specialists"],
         "trained on": trained_on(profile),
         **{f"softmax: {name}": configs for name, configs in soft_specialists(profile).items()},
         "few specialists": rivals(profile),
         **mixtures(profile),
         "generalist trained briefly": [brief_generalist(profile)],
+        "larger generalist": larger_generalists(profile),
         **distilled(profile),
     }
+    return {name: configs for name, configs in asked.items() if configs}
 
 
 def soft_specialists(profile: Profile) -> dict[str, list[Specialist]]:
@@ -323,7 +330,7 @@ def distilled(profile: Profile) -> dict[str, list[Distilled]]:
     """Section 8: one net from the generalist and its specialists, and its controls.
 
     "q": trained from nothing like the generalist, at the profile's temperature; "p": on the generalist's own
-    distribution.  Of one seed: "larger student", as large as the generalist of that regime; and trials, trained
+    distribution.  Of one seed: "larger student", as large as the larger generalist, if any; and trials, trained
     briefly: "temperature", at each temperature; "held out", also on the held-out pictures.
     """
 
@@ -338,11 +345,10 @@ def distilled(profile: Profile) -> dict[str, list[Distilled]]:
 
     seeds = range(profile.control_seeds)
     briefly = brief_generalist(profile).optimisation
-    larger = [replace(student(0), generalist=net) for name, net in profile.regimes if name == "large"]
     return {
         "q": [student(seed) for seed in seeds],
         "p": [on_own(student(seed)) for seed in seeds],
         "temperature": [student(0, temperature=value, optimisation=briefly) for value in profile.temperatures],
         "held out": [student(0, held_out=True, optimisation=briefly)],
-        **({"larger student": larger} if larger else {}),
+        "larger student": [replace(student(0), generalist=net) for net in larger_generalists(profile)],
     }
