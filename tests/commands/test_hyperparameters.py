@@ -28,7 +28,7 @@ def test_every_question_has_its_row(profile: str) -> None:
     pictures = specialists_plan.profile(profile)
     section5 = {name for name, runs in specialists_plan.section5(pictures).items() if hasattr(runs[0], "first")}
     combined = {f"{kind}: {name}" for kind in ("generalists", "specialists") for name in section5}
-    single = {"trained on", *dict(pictures.alone), *(["ladder"] if pictures.ladder else [])}
+    single = {"trained on", *(["ladder"] if pictures.ladder else [])}
     assert by_notebook["04"] == combined | single
     shared = {"specialists", "trained on"}  # with notebook 04
     assert by_notebook["06"] == set(specialists_plan.open_questions(pictures)) - shared
