@@ -13,8 +13,7 @@ from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distillation import PACKAGE
-from distillation.core.data import REPOSITORY
+from distillation import PACKAGE, REPOSITORY
 from distillation.core.statistics import estimate
 
 LOOK = rc_params_from_file(PACKAGE / "core" / "figures.mplstyle", use_default_template=False)
@@ -86,8 +85,7 @@ def say(text: str, *sources: str, **values: Any) -> None:
 
 def summarise(runs: pd.DataFrame, by: Sequence[str], value: str = "errors") -> pd.DataFrame:
     """One row per setting: mean, low, high (95 % interval over seeds) and seeds of a column of the runs."""
-    groups = runs.groupby(list(by), sort=False, dropna=False)[value]
-    found = [(key, estimate(group)) for key, group in groups]
+    found = [(key, estimate(group)) for key, group in runs.groupby(list(by), sort=False, dropna=False)[value]]
     rows = [(*key, each.mean, each.low, each.high, each.seeds) for key, each in found]
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])
 
@@ -109,8 +107,7 @@ def lines(axes: Axes, runs: pd.DataFrame, x: str, value: str = "errors", by: str
 
 def dots(axes: Axes, found: pd.DataFrame, names: Sequence[str], paper: Sequence[float | None] = ()) -> None:
     """Horizontal dots with 95 % intervals, one row per name, and the paper's values as open diamonds."""
-    rows = np.arange(len(found))[::-1]
-    mean = found["mean"].to_numpy()
+    mean, rows = found["mean"].to_numpy(), np.arange(len(found))[::-1]
     spread = np.nan_to_num(np.array([mean - found["low"], found["high"] - mean]))
     axes.errorbar(mean, rows, xerr=spread, fmt="o", color=COLOURS[0], capsize=3, label="ours, 95 % interval")
     marked = [(value, row) for value, row in zip(paper, rows, strict=False) if value is not None]

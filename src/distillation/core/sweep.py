@@ -5,6 +5,7 @@ import platform
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from distillation.core.training import Diverged, device
 
 Questions = Mapping[str, list[Configuration]]  # the runs that each question needs
 Plan = Mapping[str, Questions]  # by notebook ("02")
+# Between two runs joblib ends a process that has grown, as one does that keeps its data set, and starts another.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
 # joblib counts the processors that this process may use, by affinity and by its container's limit.
 torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count()))
 

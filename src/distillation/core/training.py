@@ -128,8 +128,7 @@ def train(
     path the run continues from the last epoch saved there on this kind of device, to the same weights as an undisturbed
     run.  Raises Diverged when the loss is not finite.
     """
-    on = device()
-    model.to(on).train()
+    model.to(on := device()).train()
     dtype = compute_dtype(settings.precision)
     batch = batches_of(inputs, settings.jitter, dtype)
     parameters = list(model.parameters())
