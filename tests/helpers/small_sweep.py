@@ -16,7 +16,7 @@ from distillation.core.training import Optimisation
 from distillation.mnist import nets as mnist
 from distillation.mnist.nets import Ensemble, Net, Student
 
-PRELOADED = ["distillation.mnist.nets", "torch._dynamo", "pytest"]  # pytest: the main module
+PRELOADED = ["distillation.mnist.nets", "sklearn.datasets", "torch._dynamo", "pytest"]  # pytest: the main module
 TEACHERS = [
     Net("digits", (6,), hidden_dropout=0.5, optimisation=Optimisation(3, 128, jitter=1), seed=s) for s in (0, 1)
 ]
