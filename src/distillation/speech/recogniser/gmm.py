@@ -68,14 +68,14 @@ def statistics(frames: Tensor, labels: Tensor, groups: int) -> tuple[Tensor, Ten
 
 def mixtures(frames: Tensor, labels: Tensor, states: int, components: int, seed: int = 0) -> Mixtures:
     """Up to so many Gaussians per state, one for every 40 frames at most, fitted by scikit-learn's EM."""
+    from sklearn.exceptions import ConvergenceWarning  # slow to load
+    from sklearn.mixture import GaussianMixture
+
     found, labels = single_gaussians(frames, labels, states), class_labels(labels)
     log_weights = torch.full((states, components), -torch.inf)
     log_weights[:, 0] = 0
     means = found.means.repeat(1, components, 1)
     variances = found.variances.repeat(1, components, 1)
-    from sklearn.exceptions import ConvergenceWarning  # slow to load
-    from sklearn.mixture import GaussianMixture
-
     order = torch.argsort(labels, stable=True)
     random = np.random.default_rng(seed)
     for state, index in enumerate(order.split(torch.bincount(labels, minlength=states).tolist())):
