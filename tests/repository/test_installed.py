@@ -53,6 +53,11 @@ def test_files_that_the_loaders_verify_by_are_installed(installed: Path) -> None
     assert int(call(code, installed).stdout) == 1078
 
 
+def test_the_look_of_figures_is_installed(installed: Path) -> None:
+    code = "from distillation.core import figures; print(len(figures.COLOURS))"
+    assert int(call(code, installed).stdout) == 10
+
+
 def test_records_are_said_to_need_a_checkout(installed: Path, tmp_path: Path) -> None:
     code = "from distillation.core.store import Store; print(Store.of('paper').folder)"
     assert "set DISTILLATION_RESULTS to one" in call(code, installed).stderr
