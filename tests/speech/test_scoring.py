@@ -1,5 +1,7 @@
 """How systems are scored: with weights of the decoder that are chosen on development, and a test set decoded once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,3 +73,13 @@ def test_the_test_set_is_decoded_once_with_the_weights_best_on_development(
     assert found["development_wer"] == min(rates)
     for name, part in {"frame_accuracy": "test", "development_frame_accuracy": "development"}.items():
         assert found[name] == pytest.approx(frame_accuracy(heard[part], labels.of[part]))
+
+
+def test_words_are_not_scored_where_each_sentence_is_said_once(
+    corpus: Corpus, labels: Labels, heard: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = score(heard, corpus, labels)
+    monkeypatch.setattr(decoding, "decode", None)
+    frames = score(heard, replace(corpus, name="speechocean762"), labels)
+    assert set(both) > set(frames) == {"frame_accuracy", "development_frame_accuracy", "correct_frames"}
+    assert {name: both[name] for name in frames} == frames

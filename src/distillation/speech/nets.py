@@ -99,7 +99,7 @@ class Ensemble(Configuration):
         for size, log_means in enumerate(zip(*means, strict=True), 1):
             metrics = score(dict(zip(("development", "test"), log_means, strict=True)), speech, labels)
             for first in range(self.size if size < self.size else 1):
-                row = {"members": size, "first": first} | ({"wer": metrics["wer"]} if first == 0 else {})
+                row = {"members": size, "first": first} | ({"wer": metrics.get("wer")} if first == 0 else {})
                 growth.append(row | {"frame_accuracy": 100 * (right[size, first] / len(labels.of["test"]))})
         metrics["growth"] = growth
         log_mean = averaged(models, speech["train"], self.mean)
