@@ -49,6 +49,7 @@ def test_rows_by_hand() -> None:
     for rows in ("generalists: cifar-100: specialists", "specialists: cifar-100: specialists"):
         assert table.loc[("04", rows), "net"] == "64-128-256"
         assert "mirrored" in table.loc[("04", rows), "other"]  # a specialist is trained as the generalist is
+    assert table.loc[("05", "hard, constant rate"), "other"] == "constant rate"
     assert table.loc[("03", "sizes"), "net"].endswith("8x2560")
     of_hard_targets_alone = table.loc[("04", "trained on"), ["temperature", "hard targets' weight"]]
     assert of_hard_targets_alone.tolist() == ["", ""]

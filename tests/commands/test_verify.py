@@ -31,7 +31,7 @@ def published(store: Store, monkeypatch: pytest.MonkeyPatch) -> Published:
     monkeypatch.setenv("DISTILLATION_JOBS", "1")
     sweep(RUNS, store)
 
-    found = Published(store, frozenset(RUNS), Alignment())
+    found = Published(store, frozenset(RUNS), frozenset({Alignment()}))
     monkeypatch.setattr(Published, "of", lambda profile: found)
     monkeypatch.setattr(wings, "plan", lambda _: {"02": {"nets": NETS, "student": [STUDENT]}})
     monkeypatch.setattr(verify, "CLAIMS", {"claim": ("02", "nets")})
@@ -79,22 +79,38 @@ def aligned(store: Store) -> Published:
     for config, seconds in ((frozen, 100.0), (model, 5.0)):
         store.write(config, {"metrics": {}, "history": [], "seconds": seconds, "environment": HERE})
     store.write_tensors(frozen, {})
-    return Published(store, frozenset({frozen, model}), frozen)
+    return Published(store, frozenset({frozen, model}), frozenset({frozen}))
 
 
 def test_alignment_is_priced_and_run_apart_from_those_that_share_it(
     aligned: Published, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """They start from a copy of the published one, which would stand in the place of its second run."""
-    (model,) = aligned.runs - {aligned.frozen}
-    assert (cost(aligned.frozen, aligned), cost(model, aligned)) == (100, 5)
+    (model,), (frozen,) = aligned.runs - aligned.frozen, aligned.frozen
+    assert (cost(frozen, aligned), cost(model, aligned)) == (100, 5)
     folders = {}
-    monkeypatch.setattr(verify, "draw", lambda *_: [(model, 5.0), (aligned.frozen, 100.0)])
+    monkeypatch.setattr(verify, "draw", lambda *_: [(model, 5.0), (frozen, 100.0)])
     monkeypatch.setattr(verify, "run_again", lambda config, _, again: folders.update({config.experiment: again.folder}))
     monkeypatch.setattr(verify, "compared", lambda *_: pd.DataFrame({"run": ["one"], "ok": [True]}))
     assert verify.verify(aligned, 2) == 0
     assert folders["alignment"] != folders["speech"]
     assert "2 records run again" in capsys.readouterr().out
+
+
+def test_runs_on_a_corpus_that_is_not_here_are_not_drawn(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    alignments = Alignment(), Alignment(dataset="speechocean762")
+    models = [AcousticModel(each) for each in alignments]
+    for config in (*alignments, *models):
+        store.write(config, {"metrics": {}, "history": [], "seconds": 1.0, "environment": HERE})
+    published = Published(store, frozenset({*alignments, *models}), frozenset(alignments))
+    monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
+    assert {config for config, _ in verify.draw(published, 4, False, 0)} == {alignments[0], models[0]}
+    assert "speechocean762 is not here: 2 records of it are not drawn." in capsys.readouterr().out
+    (tmp_path / "speechocean762" / "WAVE").mkdir(parents=True)
+    assert {config for config, _ in verify.draw(published, 4, False, 0)} == published.runs
+    assert capsys.readouterr().out == ""
 
 
 def aligned_again(config: Alignment, store: Store) -> dict:
@@ -105,17 +121,17 @@ def aligned_again(config: Alignment, store: Store) -> dict:
 def test_what_starts_from_the_alignment_starts_from_a_copy_of_it(
     aligned: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (model,) = aligned.runs - {aligned.frozen}
+    (model,), (frozen,) = aligned.runs - aligned.frozen, aligned.frozen
     again = Store(tmp_path / "again")
     monkeypatch.setenv("DISTILLATION_JOBS", "1")
     monkeypatch.setattr(AcousticModel, "run", lambda *_: {"metrics": {}, "history": []})
     monkeypatch.setattr(AcousticModel, "has_tensors", False)
     monkeypatch.setattr(Alignment, "run", aligned_again)
     verify.run_again(model, aligned, again)
-    assert again.read(aligned.frozen) == aligned.store.read(aligned.frozen)
+    assert again.read(frozen) == aligned.store.read(frozen)
     assert verify.compared(aligned, again)["kind"].tolist() == ["AcousticModel"]  # a copy tells nothing
-    verify.run_again(aligned.frozen, aligned, Store(tmp_path / "apart"))
-    assert Store(tmp_path / "apart").metrics(aligned.frozen) == {"made": "again"}
+    verify.run_again(frozen, aligned, Store(tmp_path / "apart"))
+    assert Store(tmp_path / "apart").metrics(frozen) == {"made": "again"}
 
 
 def test_fresh_seeds(published: Published, capsys: pytest.CaptureFixture) -> None:
@@ -144,7 +160,7 @@ def test_published_are_the_planned_runs_and_all_they_start_from(
     planned = {config for _, _, config in wings.planned("smoke")}
     assert planned < found.runs
     assert {part for config in planned for part in config.starts_from(found.store)} <= found.runs
-    assert [config for config in found.runs if isinstance(config, Alignment)] == [found.frozen]
+    assert [config for config in found.runs if isinstance(config, Alignment)] == [*found.frozen]
 
 
 def test_what_is_missing_is_said_in_a_sentence(published: Published, capsys: pytest.CaptureFixture) -> None:

@@ -21,8 +21,9 @@ from distillation.specialists import results as specialists_results
 from distillation.specialists.examples import BROKEN, CLASSES, FIXED, LETTERS, SUBSETS, PictureExamples
 from distillation.speech import alignment
 from distillation.speech import results as speech_results
-from distillation.speech.examples import WEIGHTS, SpeechExamples
+from distillation.speech.examples import SYSTEMS, WEIGHTS, SpeechExamples
 from distillation.speech.recogniser.filterbanks import Features, windows_of
+from distillation.speech.results import lengths
 
 MNIST, SPEECH, PICTURES = (wing.results("paper") for wing in (mnist_results, speech_results, specialists_results))
 COMMITTED = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -44,9 +45,11 @@ def test_every_committed_record_belongs_to_the_plan_and_the_current_recipe() -> 
         assert json.loads(store.path(config).read_text())["digest"]
 
 
-def test_the_frozen_alignment_is_published_whole() -> None:
-    record = SPEECH.alignment()["metrics"]
-    labels = alignment.read(SPEECH.profile.alignment, SPEECH.store)
+@pytest.mark.parametrize("question", ["alignment", *(name for name in SPEECH.questions if name.endswith("labels"))])
+def test_the_frozen_alignments_are_published_whole(question: str) -> None:
+    (frozen,) = SPEECH.configs(question)
+    record = SPEECH.store.metrics(frozen)
+    labels = alignment.read(frozen, SPEECH.store)
     assert {name: len(found) for name, found in labels.of.items()} == record["frames"]
     assert len(labels.states) == record["states"]
     assert all(int(found.min()) >= 0 and int(found.max()) < record["states"] for found in labels.of.values())
@@ -65,12 +68,22 @@ def test_published_acoustic_weights_fit_the_published_examples(name: str) -> Non
         windows = windows_of(Features(example.features.float(), (len(example.features),)))
         probabilities = logits_of(model, windows).softmax(-1)
         right += (probabilities.argmax(-1) == example.labels).float().mean().item() / len(examples.utterances)
-        if WEIGHTS[name] in example.posteriors:
+        for system in {system for system, question in SYSTEMS.items() if question == WEIGHTS[name]}:
             by_phone = probabilities.new_zeros(len(probabilities), len(examples.phones))
             by_phone.index_add_(1, examples.phone_of, probabilities)
-            published = example.posteriors[WEIGHTS[name]].float()
+            published = example.posteriors[system].float()
             assert (by_phone - published).abs().mean() < 0.01
     assert right > 0.5
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_section_6_takes_the_lengths_that_are_best_on_development(kind: str) -> None:
+    for runs in filter(None, (SPEECH, SPEECH.beside)):
+        found = lengths(runs, kind)
+        best = found[found["best"]].set_index("share")["epochs"]
+        assert len(best) >= 1
+        for of in runs.section6.shares:
+            assert best.get(of.share, getattr(of, kind).epochs) == getattr(of, kind).epochs
 
 
 def test_published_pictures_are_those_whose_answer_the_specialists_change() -> None:

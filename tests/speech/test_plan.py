@@ -13,7 +13,7 @@ from distillation.speech import alignment, nets
 from distillation.speech import plan as speech_plan
 from distillation.speech.alignment import Alignment
 from distillation.speech.nets import AcousticModel, Config, Constant, Ensemble, Stretched, Student, Transfer
-from distillation.speech.plan import NEXT, PAPER, QUICK, SHARES, SMOKE, Profile, plan, section4, section6, student
+from distillation.speech.plan import NEXT, PAPER, QUICK, SMOKE, Profile, plan, section4, section6, student
 from distillation.speech.plan import profile as profile_of
 from distillation.speech.recogniser.corpus import corpus
 from distillation.speech.results import SpeechResults
@@ -68,7 +68,8 @@ def test_teachers_and_members_are_runs_that_are_shown_too(profile: Profile, tmp_
     needed = with_all_they_start_from(shown, Store(tmp_path))
     assert {config for config in needed if not isinstance(config, Transfer)} == shown
     assert {t.ensemble for t in needed if isinstance(t, Transfer)} == {section4(profile)["ensemble"][0]}
-    assert set(section6(profile)["full"]) <= set(section4(profile)["baseline"])
+    if profile.section6[0].alignment == profile.alignment:
+        assert set(section6(profile)["full"]) <= set(section4(profile)["baseline"])
     assert all(member.resample for member in section4(profile)["resampled members"])
     assert section4(profile)["baseline"] == list(section4(profile)["ensemble"][0].members)
     assert [config.mean for config in section4(profile)["ensemble"]] == ["arithmetic", "geometric"]
@@ -96,44 +97,85 @@ def test_students_start_like_none_of_the_members(profile: Profile) -> None:
         assert config.seed not in members
 
 
-@every_profile
-def test_hard_and_soft_targets_get_the_same_utterances_and_steps(profile: Profile) -> None:
-    section = section6(profile)
+every_plan = pytest.mark.parametrize("profile", [PAPER, QUICK, SMOKE, NEXT], ids=lambda profile: profile.name)
 
-    def settings(config: AcousticModel | Student) -> tuple:
-        steps = config.optimisation.epochs, config.optimisation.batch_size
+
+@every_plan
+def test_hard_and_soft_targets_get_the_same_utterances_and_lengths_to_choose_from(profile: Profile) -> None:
+    def settings(config: AcousticModel | Student, *, with_epochs: bool = True) -> tuple:
+        steps = config.optimisation.epochs if with_epochs else None, config.optimisation.batch_size
         return config.share, config.subset, config.hidden, *steps, config.evaluate_every, config.seed
 
-    rates = [[config.optimisation.learning_rate for config in section[name]] for name in ("hard", "soft")]
-    assert rates[1] == [rate / 2 for rate in rates[0]]  # with the full rate, soft targets on a share diverge
-    hard, soft, both = ([settings(config) for config in section[name]] for name in ("hard", "soft", "soft and hard"))
-    assert hard == soft
-    assert set(both) <= set(soft)
-    assert len(hard) == len(profile.shares) * profile.subsets
-    assert {share for share, *_ in both} == {share for share, _ in profile.shares[:2]}
-    assert profile.shares[0][0] == 0.03  # the headline is about the first
-    assert min(steps(config) for config in section["hard"]) > 0
-    assert all(config.evaluate_every for config in section["hard"])  # else there is no early stopping
-
-
-@every_profile
-def test_soft_targets_on_a_share_come_from_the_baseline_of_that_number(profile: Profile) -> None:
     section = section6(profile)
-    for name in ("soft", "soft and hard"):
+    tried = [section[f"lengths, {kind}"] for kind in ("hard", "soft")]
+    assert [settings(config) for config in tried[0]] == [settings(config) for config in tried[1]]
+    hard, soft, both = (section[name] for name in ("hard", "soft", "soft and hard"))
+    assert [settings(c, with_epochs=False) for c in hard] == [settings(c, with_epochs=False) for c in soft]
+    assert {settings(config) for config in both} <= {settings(config) for config in soft}
+    for kind, chosen in zip(("hard", "soft"), (hard, soft), strict=True):
+        rates = {getattr(of, kind).learning_rate for of in profile.section6[0].shares}
+        assert rates == {{"hard": 0.1, "soft": 0.05}[kind]}  # at the full rate, soft targets on a share diverge
+        for of in profile.section6[0].shares:
+            trials = {c for c in section[f"lengths, {kind}"] if c.share == of.share}
+            assert {c.optimisation.epochs for c in trials} == set(of.lengths)
+            assert {c.subset for c in trials} == set(range(of.length_draws))
+            on_share = {c for c in chosen if c.share == of.share}
+            assert {c.subset for c in on_share} == set(range(of.draws))
+            assert {c for c in on_share if of.lengths and c.subset < of.length_draws} <= trials
+    assert {config.share for config in both} == {of.share for of in profile.section6[0].shares[:2]}
+    assert profile.section6[0].shares[0].share == 0.03  # the headline is about the first
+    assert min(steps(config) for config in hard) > 0
+    assert all(config.evaluate_every for config in hard)  # else there is no early stopping
+
+
+@every_plan
+def test_soft_targets_on_a_share_come_from_the_model_of_all_speech_of_that_number(profile: Profile) -> None:
+    section = section6(profile)
+    for name in ("soft", "soft and hard", "lengths, soft", "soft, constant rate"):
         for config in section[name]:
             number = config.seed - 100
             assert config.teacher == section["full"][number]
             assert config.teacher.share == 1
             assert config.subset == number
             assert (config.hard_weight > 0) == (name == "soft and hard")
-    assert [config.seed for config in section["full"]] == list(range(profile.subsets))
+    assert [config.seed for config in section["full"]] == list(
+        range(max(of.draws for of in profile.section6[0].shares))
+    )
+
+
+@every_plan
+def test_a_constant_rate_is_all_that_its_runs_differ_by(profile: Profile) -> None:
+    section = section6(profile)
+    for kind in ("hard", "soft"):
+        of = profile.section6[0].shares[0]
+        falling = [
+            config
+            for config in section[f"lengths, {kind}"]
+            if (config.share, config.optimisation.epochs) == (of.share, of.lengths[1])
+        ]
+        steady = section[f"{kind}, constant rate"]
+        assert len(steady) == profile.section6[0].steady <= len(falling)
+        for config, other in zip(steady, falling, strict=False):
+            assert isinstance(config.optimisation, Constant)
+            assert replace(config, optimisation=other.optimisation) == other
+            assert vars(config.optimisation) == vars(other.optimisation)
+
+
+def test_a_second_corpus_has_its_questions_under_its_name() -> None:
+    both = replace(PAPER, section6=(NEXT.section6[0], PAPER.section6[0]))
+    first, second = section6(replace(both, section6=both.section6[:1])), section6(PAPER)
+    assert section6(both) == first | {f"an4: {name}": asked for name, asked in second.items()}
+    assert {config.alignment.dataset for config in first["hard"]} == {"speechocean762"}
+    beside = SpeechResults(both, plan(both)).beside
+    assert beside.questions == second
+    assert SpeechResults(PAPER, plan(PAPER)).beside is None
 
 
 @every_profile
 def test_nets_that_are_compared_take_as_many_steps(profile: Profile) -> None:
     section = section4(profile)
     pairs = {
-        "distilled, same speech": ("hard, longer", "longer", profile.headline_seeds),
+        "distilled": ("hard, longer", "longer", profile.headline_seeds),
         "small, distilled": ("small", "student", profile.seeds),
     }
     for softly, (hardly, training, seeds) in pairs.items():
@@ -145,13 +187,13 @@ def test_nets_that_are_compared_take_as_many_steps(profile: Profile) -> None:
         assert {type(config) for config in hard} == {AcousticModel}
         assert {config.teacher for config in soft} == {section["ensemble"][0]}
     assert section["small"][0].hidden == profile.small != profile.hidden == section["hard, longer"][0].hidden
-    assert {config.hard_weight for config in section["distilled, same speech"]} == {profile.headline_weight}
+    assert {config.hard_weight for config in section["distilled"]} == {profile.headline_weight}
 
 
 @every_profile
 def test_the_tables_students_learn_from_more_speech_without_hard_targets(profile: Profile) -> None:
     section = section4(profile)
-    students = section["distilled"]
+    students = section["distilled, more speech"]
     assert len(students) == profile.headline_seeds
     assert {config.teacher for config in students} == {Transfer(section["ensemble"][0], profile.speeds)}
     assert {config.optimisation for config in students} == {profile.more_speech}
@@ -160,7 +202,7 @@ def test_the_tables_students_learn_from_more_speech_without_hard_targets(profile
     assert {config.hidden for config in students} == {profile.hidden} == {c.hidden for c in section["baseline"]}
     assert {config.temperature for config in students} == {profile.temperature}
     if profile is PAPER:  # or more speech would only mean fewer steps on each frame
-        assert steps(students[0]) > 0.99 * steps(section["distilled, same speech"][0])
+        assert steps(students[0]) > 0.99 * steps(section["distilled"][0])
 
 
 @every_profile
@@ -199,9 +241,8 @@ def test_the_published_run_is_on_an4_and_of_the_papers_size() -> None:
     assert {config.alignment.dataset for config in configs(PAPER)} == {"an4"}
     assert PAPER.ensemble_size == 10
     assert PAPER.temperatures == (1, 2, 5, 10)
-    assert {share for share, _ in PAPER.shares} >= {0.03}
     assert ((2560,) * 8) in {config.hidden for config in section4(PAPER)["sizes"]}
-    assert min(PAPER.seeds, PAPER.headline_seeds, PAPER.subsets) >= 3
+    assert min(PAPER.seeds, PAPER.headline_seeds, *(of.draws for of in PAPER.section6[0].shares)) >= 3
     assert SMOKE.dataset == "an4 (embedded)"
     assert (PAPER.name, QUICK.name, SMOKE.name) == ("paper", "quick", "smoke")
 
@@ -218,7 +259,8 @@ def test_quick_falls_back_to_the_embedded_minutes_and_says_so(
     monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
     found = profile_of("quick")
     assert "five minutes of it, embedded, stand in. an4/an4_sphere.tar.gz is missing" in capsys.readouterr().out
-    assert found == replace(QUICK, alignment=found.alignment)
+    (section,) = QUICK.section6
+    assert found == replace(QUICK, alignment=found.alignment, section6=(replace(section, alignment=found.alignment),))
     stand_in = {"dataset": "an4 (embedded)", "leaves": SMOKE.alignment.leaves}
     assert found.alignment == replace(QUICK.alignment, **stand_in)
     assert {config.alignment for config in configs(found)} == {found.alignment}
@@ -295,32 +337,3 @@ def test_the_next_plans_recipe_is_the_papers() -> None:
         assert (config.temperature, config.optimisation.learning_rate) in tried
     (weight,) = {config.hard_weight for config in NEXT_QUESTIONS["distilled, other weight"]}
     assert weight == pytest.approx(0.5 / 1.5)  # 1 : 0.5
-
-
-def test_the_next_plans_shares_have_their_targets_from_models_of_all_speech() -> None:
-    full = NEXT_QUESTIONS["full"]
-    assert full == NEXT_QUESTIONS["baseline"][: len(full)]
-    for name in ("soft", "soft and hard", "lengths, soft", "soft, constant rate"):
-        for config in NEXT_QUESTIONS[name]:
-            assert config.teacher == full[config.subset]
-            assert (config.hard_weight > 0) == (name == "soft and hard")
-    for kind in ("hard", "soft"):
-        tried = set(NEXT_QUESTIONS[f"lengths, {kind}"])
-        chosen = NEXT_QUESTIONS[kind]
-        assert {config.share for config in chosen} == {0.03, 0.1, 0.3}
-        assert sum(config.share == 0.03 for config in chosen) == 5
-        draws = {of.share: of.length_draws for of in SHARES}
-        assert {config for config in chosen if config.subset < draws[config.share]} <= tried
-        assert all(config.evaluate_every for config in chosen)
-    for hard, soft in zip(NEXT_QUESTIONS["lengths, hard"], NEXT_QUESTIONS["lengths, soft"], strict=True):
-        assert (hard.share, hard.subset, hard.seed) == (soft.share, soft.subset, soft.seed)
-        assert hard.optimisation == replace(soft.optimisation, learning_rate=hard.optimisation.learning_rate)
-
-
-def test_a_constant_rate_is_all_that_its_runs_differ_by() -> None:
-    for kind in ("hard", "soft"):
-        falling = [config for config in NEXT_QUESTIONS[kind] if config.share == 0.03]
-        for config, other in zip(NEXT_QUESTIONS[f"{kind}, constant rate"], falling, strict=False):
-            assert isinstance(config.optimisation, Constant)
-            assert replace(config, optimisation=other.optimisation) == other
-            assert vars(config.optimisation) == vars(other.optimisation)

@@ -22,7 +22,10 @@ from distillation.speech.results import (
     best_temperatures,
     gain_kept,
     gap,
+    lengths,
     recovered,
+    soft_gain,
+    worsening,
 )
 
 PROFILE = replace(
@@ -32,7 +35,7 @@ PROFILE = replace(
     seeds=3,
     temperatures=(1, 2, 5),
     hard_weights=(0.0, 0.5),
-    subsets=3,
+    section6=(replace(SMOKE.section6[0], shares=tuple(replace(of, draws=3) for of in SMOKE.section6[0].shares)),),
     ensemble_size=3,
     resampled=3,
 )
@@ -180,10 +183,11 @@ def test_gain_kept_by_hand(made_up: MadeUp) -> None:
     made_up.say("baseline", correct_frames=share(50))
     made_up.say("ensemble", correct_frames=share(60))
     made_up.say("distilled", correct_frames=share(58))
-    made_up.say("distilled, same speech", correct_frames=share(45))
+    made_up.say("distilled, more speech", correct_frames=share(45))
     runs = made_up.write()
     assert interval(gain_kept(runs)) == pytest.approx((80, 80, 80))
-    assert interval(gain_kept(runs, "distilled, same speech")) == pytest.approx((-50, -50, -50))
+    assert interval(gain_kept(runs, "distilled, more speech")) == pytest.approx((-50, -50, -50))
+    assert interval(gain_kept(runs, "distilled, more speech", over="distilled")) == pytest.approx((-130, -130, -130))
     assert gain_kept(runs).seeds == 3
 
 
@@ -290,6 +294,46 @@ def test_tables_are_of_the_runs_of_that_name(made_up: MadeUp) -> None:
         runs["specialists"]
 
 
+def test_soft_gain_is_of_the_last_epoch_over_the_best_on_hard_targets(made_up: MadeUp) -> None:
+    made_up.say("hard", early_stopped=lambda c, n: {"frame_accuracy": 30.0 + c.subset})
+    made_up.say("soft", frame_accuracy=lambda c, n: (50.0 if c.share == 0.03 else 40.0) + 3 * c.subset)
+    runs = made_up.write()
+    assert interval(soft_gain(runs, 0.03)) == pytest.approx(interval(estimate([20, 22, 24])))
+    assert interval(soft_gain(runs, 0.1)) == pytest.approx(interval(estimate([10, 12, 14])))
+
+
+def test_worsening_is_from_the_best_scored_epoch_to_the_last(made_up: MadeUp) -> None:
+    runs = made_up.write()
+    for config in runs.configs("hard"):
+        scores = [(40.0, 2.0), (60.0, 1.5), (55.0 - config.subset, 3.5 + config.subset)]
+        rows = [{"development_frame_accuracy": a, "development_cross_entropy": c} for a, c in scores]
+        history = [{}, rows[0], {}, rows[1], {}, rows[2]]
+        runs.store.write(config, {"metrics": {}, "history": history, "seconds": 1.0})
+    assert worsening(runs, "hard", "cross_entropy", 0.03).tolist() == [2, 3, 4]
+    assert worsening(runs, "hard", "accuracy", 0.1).tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_of_the_lengths_the_best_on_development_is_marked(kind: str, made_up: MadeUp) -> None:
+    def said(config: Config) -> dict:
+        epochs = config.optimisation.epochs
+        return {"development_frame_accuracy": 50.0 - abs(epochs - 3) + config.subset, "frame_accuracy": 10.0 + epochs}
+
+    if kind == "hard":
+        made_up.say("lengths, hard", early_stopped=lambda c, n: said(c))
+    else:
+        made_up.say("lengths, soft", **{name: lambda c, n, of=name: said(c)[of] for name in said(EARLY)})
+    found = lengths(made_up.write(), kind)
+    assert found.to_dict("list") == {
+        "share": [0.03, 0.03],
+        "epochs": [3, 6],
+        "development": [50, 47],
+        "test": [13, 16],
+        "draws": [1, 1],
+        "best": [True, False],
+    }
+
+
 EARLY = baseline(PROFILE, 7, share=0.3, evaluate_every=2, optimisation=Optimisation(5))
 
 
@@ -337,13 +381,13 @@ def test_curves_have_a_row_per_evaluation(made_up: MadeUp) -> None:
     runs.store.write(soft, record({1: (11.0, 3.1), 2: (12.0, 3.2)}, 2))
     runs.store.write(baseline(PROFILE), record({}, 2))
     found = runs.curves("some")
-    assert list(found) == ["targets", "share", "subset", "hard_weight", "epoch", "accuracy", "cross_entropy"]
+    assert list(found) == ["targets", "share", "subset", "hard_weight", "epochs", "epoch", "accuracy", "cross_entropy"]
     assert found.to_records(index=False).tolist() == [
-        ("hard", 0.3, 0, 1.0, 2, 10.0, 3.0),
-        ("hard", 0.3, 0, 1.0, 4, 30.0, 2.0),
-        ("hard", 0.3, 0, 1.0, 5, 20.0, 2.5),
-        ("soft", 0.2, 1, 0.2, 1, 11.0, 3.1),
-        ("soft", 0.2, 1, 0.2, 2, 12.0, 3.2),
+        ("hard", 0.3, 0, 1.0, 5, 2, 10.0, 3.0),
+        ("hard", 0.3, 0, 1.0, 5, 4, 30.0, 2.0),
+        ("hard", 0.3, 0, 1.0, 5, 5, 20.0, 2.5),
+        ("soft", 0.2, 1, 0.2, 3, 1, 11.0, 3.1),
+        ("soft", 0.2, 1, 0.2, 3, 2, 12.0, 3.2),
     ]
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from distillation.commands import wings
 from distillation.core.store import Configuration
+from distillation.speech.nets import Constant
 
 COLUMNS = ("net", "epochs", "batch size", "learning rate", "temperature", "hard targets' weight", "other")
 # Settings that are shown where they are not nothing: field, and how it is called.
@@ -21,6 +22,7 @@ OTHER = {
     "weight_decay": "weight decay",
     "mirror": "mirrored",
     "precision": "precision",
+    "constant": "constant rate",
 }
 
 
@@ -66,6 +68,7 @@ def settings(config: Any) -> dict[str, Any]:
     for name in ("assignment", "generalist"):  # a specialist's and a student's net is the generalist's
         net = getattr(net, name, net)
     described = {"mirror": getattr(net, "mirror", False)} | values | training
+    described["constant"] = isinstance(config.optimisation, Constant)
     taught = values.get("targets", config) is not None  # without soft targets these two settings mean nothing
     other = [_other(called, described.get(name)) for name, called in OTHER.items()]
     return {

@@ -74,7 +74,7 @@ def readme(text: str) -> str:
         f"{row['claims']} {row['kind']}" + f" ({row['verdicts']})" * bool(row["verdicts"]) for row in kinds
     )
     more = f"All {len(rows)} claims are in [notebook 07](notebooks/07_scorecard.ipynb): {told}."
-    note = f"{more} {speech_claims.recipe_note(speech)} {specialists_claims.control_note(specialists)}"
+    note = f"{more} {speech_claims.larger_note(speech)} {specialists_claims.control_note(specialists)}"
     tables = {
         "results": f"{overview.readme_table(overview.most_telling(rows))}\n\n{textwrap.fill(note, 120)}",
         "needs": overview.needs().to_markdown(index=False, disable_numparse=True),

@@ -20,6 +20,7 @@ from distillation.commands.entry import command
 from distillation.core.data import DataError
 from distillation.core.store import Configuration, Store, StoreError
 from distillation.core.sweep import sweep, with_all_they_start_from
+from distillation.speech.data import speechocean
 
 CHEAP = 120  # seconds, with all that a run starts from
 TIMES = ("seconds", "real_time_factor")  # what no second run gives again
@@ -55,43 +56,49 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Published:
-    """All planned runs of a profile and their records; frozen: the alignment, which no other run makes again."""
+    """All planned runs of a profile and their records; frozen: the alignments, which no other run makes again."""
 
     store: Store
     runs: frozenset[Configuration]
-    frozen: Configuration
+    frozen: frozenset[Configuration]
 
     @classmethod
     def of(cls, profile: str) -> "Published":
         """Those of a profile.  Raises StoreError for records that are missing and tell what else there is."""
         store = Store.of(profile)
         runs = with_all_they_start_from((config for _, _, config in wings.planned(profile)), store)
-        (frozen,) = [config for config in runs if config.experiment == "alignment"]
-        return cls(store, frozenset(runs), frozen)
+        return cls(store, frozenset(runs), frozenset(config for config in runs if config.experiment == "alignment"))
 
 
 def run_again(config: Configuration, published: Published, again: Store) -> None:
     """Run a configuration, and what it starts from, in another folder of records, but for the frozen alignment."""
-    if config != published.frozen and published.frozen in with_all_they_start_from([config], published.store):
+    for alignment in published.frozen & (with_all_they_start_from([config], published.store) - {config}):
         for path_of in (Store.path, Store.tensors_path):
-            copy = path_of(again, published.frozen)
+            copy = path_of(again, alignment)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path_of(published.store, published.frozen), copy)
+            shutil.copy(path_of(published.store, alignment), copy)
     sweep([config], again, name=config.experiment)
 
 
 def cost(config: Configuration, published: Published) -> float:
     """Seconds that a run and all that it starts from, but for the frozen alignment, took by the published records."""
-    needed = with_all_they_start_from([config], published.store) - ({published.frozen} - {config})
+    needed = with_all_they_start_from([config], published.store) - (published.frozen - {config})
     return sum(published.store.read(part)["seconds"] for part in needed)
 
 
 def draw(published: Published, number: int, cheap: bool, random_seed: int | None) -> list[tuple[Configuration, float]]:
     """So many published runs at random, with their costs in seconds; cheap: of at most `CHEAP` seconds.
 
-    Measurements of time are left out.
+    Measurements of time are left out, and runs on speechocean762, which is large, unless it is here.
     """
-    found = sorted(published.runs, key=published.store.name)
+    absent = [] if speechocean.find() else [each for each in published.frozen if each.dataset == speechocean.NAME]
+    found = [
+        config
+        for config in sorted(published.runs, key=published.store.name)
+        if with_all_they_start_from([config], published.store).isdisjoint(absent)
+    ]
+    if absent:
+        print(f"{speechocean.NAME} is not here: {len(published.runs) - len(found)} records of it are not drawn.")
     priced = [(config, cost(config, published)) for config in found if config.experiment != "inference_time"]
     if cheap:
         priced = [(config, seconds) for config, seconds in priced if seconds < CHEAP]
@@ -158,8 +165,8 @@ def compared(published: Published, again: Store) -> pd.DataFrame:
     rows = []
     for config in sorted((each for each in published.runs if again.has(each)), key=again.name):
         before, after = published.store.read(config), again.read(config)
-        if config == published.frozen and after == before:
-            continue  # the copy of the frozen one
+        if config in published.frozen and after == before:
+            continue  # the copy of a frozen one
         values = tuple(config.main_figure(record["metrics"]) for record in (before, after))
         verdict = judge(before, after, values, siblings_of(config, published))
         rows.append(
@@ -191,8 +198,8 @@ def verify(published: Published, number: int, *, cheap: bool = False, random_see
         name, kind = published.store.name(config), type(config).__name__
         print(f"{name} ({kind}): took {seconds / 60:.1f} minutes with all it starts from")
     # Apart, since the others start from a copy of the published alignment.
-    aligned = [config for config, _ in drawn if config == published.frozen]
-    others = [config for config, _ in drawn if config != published.frozen]
+    aligned = [config for config, _ in drawn if config in published.frozen]
+    others = [config for config, _ in drawn if config not in published.frozen]
     rows = pd.concat([second_runs(configs, published) for configs in (others, aligned)], ignore_index=True)
     print(rows.drop(columns="ok").to_markdown(index=False, floatfmt=".6g"))
     bad, open_ = (sum(ok is value for ok in rows["ok"]) for value in (False, None))

@@ -19,8 +19,12 @@ from distillation.speech.results import SpeechResults
 NAME = "speech"
 NUMBER = 3
 SECONDS = (2.0, 3.5)  # how long an example may be
-SYSTEMS = ("baseline", "ensemble", "distilled")
-WEIGHTS = {"acoustic_baseline": "baseline", "acoustic_distilled": "distilled", "acoustic_small": "small, distilled"}
+SYSTEMS = {"baseline": "baseline", "ensemble": "ensemble", "distilled": "distilled, more speech"}  # name: question
+WEIGHTS = {
+    "acoustic_baseline": "baseline",
+    "acoustic_distilled": "distilled, more speech",
+    "acoustic_small": "small, distilled",
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class SpeechExamples:
 
 def sources(results: SpeechResults) -> list[Configuration]:
     """The alignment, and the nets that the examples hold the outputs of."""
-    found = [member for system in SYSTEMS for member in members_of(results.configs(system)[0])]
+    found = [member for question in SYSTEMS.values() for member in members_of(results.configs(question)[0])]
     return [results.profile.alignment, *found]
 
 

@@ -15,17 +15,48 @@ REGULARISED = 0.2  # the dropout of the regularised baselines
 
 
 @dataclass(frozen=True)
+class Share:
+    """How nets are trained on a share of the training utterances.
+
+    draws: random ones.  hard, soft: how nets are trained on either kind of targets.  scored_every: epochs between the
+    scores on development.  lengths: of training, in epochs, which the first length_draws try; hard and soft have that
+    which is best on development.
+    """
+
+    share: float
+    draws: int
+    hard: Optimisation
+    soft: Optimisation
+    scored_every: int
+    lengths: tuple[int, ...] = ()
+    length_draws: int = 0
+
+
+@dataclass(frozen=True)
+class Section6:
+    """Section 6 on one corpus.
+
+    full: how the models of all its speech are trained; shares: the first is the claims' and, with the second, the
+    table's; steady: draws of the first that are trained at a constant rate, too, for the second of its lengths.
+    """
+
+    alignment: Alignment
+    full: Optimisation
+    shares: tuple[Share, ...]
+    steady: int = 2
+
+
+@dataclass(frozen=True)
 class Profile:
     """Sizes and seeds of sections 4 and 6.
 
     member: how the baselines are trained, which are the ensemble's members too; regularised: those with dropout;
     longer: students on the members' speech, and nets on hard targets for as many steps; more_speech: the students of
     the paper's table, on a larger transfer set; student: the students of every sweep. resampled: members on resampled
-    speech. small: hidden layers of the small student. sizes: hidden layers and training of the other nets. shares: of
-    the training utterances, and how nets are trained on them; the first two also with the hard term. evaluate_every:
-    epochs between evaluations of these. subsets: random draws of each share. headline_seeds: students of the table, and
-    those on the members' speech with their controls; seeds: of all else. headline_weight: of the hard targets of the
-    longer students, chosen on development. speeds: at which the larger transfer set repeats the training utterances.
+    speech. small: hidden layers of the small student. sizes: hidden layers and training of the other nets. section6:
+    on each of its corpora, the headline's first. headline_seeds: students of the table, and those on the members'
+    speech with their controls; seeds: of all else. headline_weight: of the hard targets of the longer students, chosen
+    on development. speeds: at which the larger transfer set repeats the training utterances.
     """
 
     name: str
@@ -44,9 +75,7 @@ class Profile:
     hard_weights: tuple[float, ...]
     small: tuple[int, ...]
     sizes: tuple[tuple[tuple[int, ...], Optimisation], ...]
-    shares: tuple[tuple[float, Optimisation], ...]
-    evaluate_every: int
-    subsets: int
+    section6: tuple[Section6, ...]
     temperature: float = 2.0
     hard_weight: float = 0.5
     headline_weight: float = 1 / 3
@@ -62,11 +91,35 @@ def _epochs(number: int, batch_size: int = 512, learning_rate: float = 0.1) -> O
     return Optimisation(epochs=number, batch_size=batch_size, learning_rate=learning_rate)
 
 
+AN4 = Section6(
+    Alignment(),
+    _epochs(6),
+    (
+        Share(0.03, 3, _epochs(200, 256), _epochs(400, 256, 0.05), 5, lengths=(50, 100, 200, 400), length_draws=3),
+        Share(0.1, 3, _epochs(50, 256), _epochs(50, 256, 0.05), 5),
+        Share(0.01, 3, _epochs(200, 256), _epochs(200, 256, 0.05), 5),
+        Share(0.3, 3, _epochs(25), _epochs(25, learning_rate=0.05), 5),
+    ),
+)
+SPEECHOCEAN = Section6(
+    Alignment(
+        dataset=speechocean.NAME,
+        optimisation=Optimisation(epochs=2, batch_size=1024, learning_rate=0.1),
+        network_rounds=4,
+    ),
+    _epochs(3),
+    (  # hard and soft at one of the lengths until all are tried
+        Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), 2, lengths=(12, 25, 50, 100), length_draws=2),
+        Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), 1, lengths=(10, 20, 40), length_draws=1),
+        Share(0.3, 2, _epochs(10), _epochs(10, learning_rate=0.05), 1, lengths=(5, 10), length_draws=1),
+    ),
+)
+
 PAPER = Profile(
     name="paper",
-    alignment=Alignment(),
+    alignment=AN4.alignment,
     hidden=(512,) * 4,
-    member=_epochs(6),
+    member=AN4.full,
     regularised=_epochs(10),
     longer=_epochs(30),
     student=_epochs(12),
@@ -85,75 +138,49 @@ PAPER = Profile(
         ((512,) * 8, _epochs(6)),
         ((2560,) * 8, _epochs(2, 1024)),
     ),
-    shares=(
-        (0.03, _epochs(100, 256)),
-        (0.1, _epochs(50, 256)),
-        (0.01, _epochs(200, 256)),
-        (0.3, _epochs(25)),
-    ),
-    evaluate_every=5,
-    subsets=3,
+    section6=(AN4,),
 )
-
-
-@dataclass(frozen=True)
-class Share:
-    """How nets are trained on a share of the training utterances (section 6).
-
-    draws: random ones; hard, soft: how nets are trained on them; scored_every: epochs between their scores on
-    development; lengths: in epochs, of which hard and soft targets get each the one that is best on development, with
-    the first so many draws (length_draws).
-    """
-
-    share: float
-    draws: int
-    hard: Optimisation
-    soft: Optimisation
-    scored_every: int
-    lengths: tuple[int, ...]
-    length_draws: int
-
 
 # The plan in the making, on seven times the speech; as in sections 2 and 3, its records lie under results/next.
 NEXT = dataclasses.replace(
     PAPER,
     name="next",
-    alignment=Alignment(
-        dataset=speechocean.NAME,
-        optimisation=Optimisation(epochs=2, batch_size=1024, learning_rate=0.1),
-        network_rounds=4,
-    ),
-    member=_epochs(3),
+    alignment=SPEECHOCEAN.alignment,
+    member=SPEECHOCEAN.full,
     longer=_epochs(6),
     student=_epochs(6),
     more_speech=_epochs(2),  # of three times the frames
     headline_seeds=10,
     seeds=5,
     headline_weight=0.5,
+    section6=(SPEECHOCEAN,),
 )
 FEW = 3  # seeds of what stands beside the paper's recipe
-STEADY = 2  # draws that are trained at a constant rate, too
 LENGTHS = (1, 2, 4)  # of students, in those of the members
 RATES = (0.025, 0.05, 0.1, 0.2)  # tried at each temperature
 RATE_AT = {1: 0.1, 2: 0.1, 5: 0.05, 10: 0.05}  # the best on development; until then, as on AN4
-SHARES = (  # hard and soft at one of the lengths until all are tried
-    Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), scored_every=2, lengths=(25, 50, 100), length_draws=2),
-    Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), scored_every=1, lengths=(10, 20, 40), length_draws=1),
-    Share(0.3, 2, _epochs(10), _epochs(10, learning_rate=0.05), scored_every=1, lengths=(5, 10), length_draws=1),
-)
 
-QUICK = dataclasses.replace(
-    PAPER,
-    name="quick",
-    alignment=Alignment(
+QUICK_AN4 = Section6(
+    Alignment(
         hidden=(256,) * 4,
         rounds=Rounds(monophones=((1, 6), (4, 2)), triphones=((1, 1), (4, 1))),
         optimisation=Optimisation(epochs=3, batch_size=1024),
         folds=2,
         network_rounds=1,
     ),
+    _epochs(4),
+    (
+        Share(0.03, 2, _epochs(50, 256), _epochs(50, 256, 0.05), 5, lengths=(25, 50), length_draws=1),
+        Share(0.1, 2, _epochs(20, 256), _epochs(20, 256, 0.05), 5),
+    ),
+    steady=1,
+)
+QUICK = dataclasses.replace(
+    PAPER,
+    name="quick",
+    alignment=QUICK_AN4.alignment,
     hidden=(256,) * 4,
-    member=_epochs(4),
+    member=QUICK_AN4.full,
     regularised=_epochs(4),
     # In so few epochs the learning rate rises too fast for the paper profile's rate.
     longer=_epochs(6, learning_rate=0.05),
@@ -166,14 +193,11 @@ QUICK = dataclasses.replace(
     temperatures=(1, 2, 5),
     hard_weights=(0, 0.5),
     sizes=(((128,) * 4, _epochs(4)),),
-    shares=((0.03, _epochs(50, 256)), (0.1, _epochs(20, 256))),
-    subsets=2,
+    section6=(QUICK_AN4,),
 )
 
-SMOKE = dataclasses.replace(
-    QUICK,
-    name="smoke",
-    alignment=Alignment(
+EMBEDDED = Section6(
+    Alignment(
         dataset="an4 (embedded)",
         leaves=120,
         hidden=(64, 64),
@@ -183,8 +207,19 @@ SMOKE = dataclasses.replace(
         network_rounds=1,
         threads=1,
     ),
+    _epochs(3, 256),
+    (
+        Share(0.03, 2, _epochs(6, 64), _epochs(6, 64, 0.05), 2, lengths=(3, 6), length_draws=1),
+        Share(0.1, 2, _epochs(4, 64), _epochs(4, 64, 0.05), 2),
+    ),
+    steady=1,
+)
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    alignment=EMBEDDED.alignment,
     hidden=(64, 64),
-    member=_epochs(3, 256),
+    member=EMBEDDED.full,
     regularised=_epochs(3, 256),
     longer=_epochs(6, 256),
     student=_epochs(3, 256),
@@ -193,8 +228,7 @@ SMOKE = dataclasses.replace(
     temperatures=(1, 2),
     small=(32, 32),
     sizes=(((32, 32, 32), _epochs(1, 256)),),
-    shares=((0.03, _epochs(6, 64)), (0.1, _epochs(4, 64))),
-    evaluate_every=2,
+    section6=(EMBEDDED,),
 )
 
 
@@ -206,7 +240,10 @@ def profile(name: str) -> Profile:
     chosen = profile_named(name, (SMOKE, QUICK, PAPER, NEXT))
     if name == "quick" and an4.find() != "an4":
         stand_in = dataclasses.replace(chosen.alignment, dataset=SMOKE.dataset, leaves=SMOKE.alignment.leaves)
-        return dataclasses.replace(chosen, alignment=stand_in)
+        (section6,) = chosen.section6
+        return dataclasses.replace(
+            chosen, alignment=stand_in, section6=(dataclasses.replace(section6, alignment=stand_in),)
+        )
     return chosen
 
 
@@ -241,9 +278,8 @@ def _halved(training: Optimisation) -> Optimisation:
 
 def plan(profile: Profile) -> Plan:
     """The runs of notebooks 03 and 05, by question."""
-    if profile.name == NEXT.name:
-        return {"03": table1(profile), "05": table5(profile)}
-    return {"03": section4(profile), "05": section6(profile)}
+    section = table1 if profile.name == NEXT.name else section4
+    return {"03": section(profile), "05": section6(profile)}
 
 
 def table1(profile: Profile) -> Questions:
@@ -282,37 +318,53 @@ def table1(profile: Profile) -> Questions:
     }
 
 
-def table5(profile: Profile) -> Questions:
-    """Section 6 of the plan in the making.  Draw n of a share has its soft targets from baseline n."""
+def section6(profile: Profile) -> Questions:
+    """The runs of notebook 05; the questions of a second corpus have its name before theirs."""
+    first, *others = profile.section6
+    beside = {f"{of.alignment.dataset}: {name}": runs for of in others for name, runs in table5(profile, of).items()}
+    return table5(profile, first) | beside
+
+
+def table5(profile: Profile, section: Section6) -> Questions:
+    """The runs of notebook 05 on one corpus.  Draw n of a share has its soft targets from baseline n."""
+    profile = dataclasses.replace(profile, alignment=section.alignment, member=section.full)
+    least, shares = section.shares[0], section.shares
 
     def trained(kind: str, of: Share, draw: int, training: Optimisation) -> AcousticModel | Student:
-        settings = {"share": of.share, "subset": draw, "evaluate_every": of.scored_every}
+        settings = {"share": of.share, "subset": draw, "evaluate_every": of.scored_every, "optimisation": training}
         if kind == "hard":
-            return baseline(profile, 100 + draw, optimisation=training, **settings)
+            return baseline(profile, 100 + draw, **settings)
         weight = profile.hard_weight if kind == "soft and hard" else 0.0
-        settings |= {"teacher": baseline(profile, draw), "hard_weight": weight}
-        return student(profile, draw, optimisation=training, **settings)
+        return student(profile, draw, teacher=baseline(profile, draw), hard_weight=weight, **settings)
 
-    def draws(kind: str, training: str, shares: tuple[Share, ...] = SHARES) -> list[AcousticModel | Student]:
+    def draws(kind: str, training: str, shares: tuple[Share, ...]) -> list[AcousticModel | Student]:
         return [trained(kind, of, draw, getattr(of, training)) for of in shares for draw in range(of.draws)]
 
-    def tried(kind: str) -> list[AcousticModel | Student]:
-        lengths = [
-            (of, dataclasses.replace(getattr(of, kind), epochs=epochs)) for of in SHARES for epochs in of.lengths
-        ]
-        return [trained(kind, of, draw, training) for of, training in lengths for draw in range(of.length_draws)]
+    def lasting(kind: str, of: Share, epochs: int) -> Optimisation:
+        return dataclasses.replace(getattr(of, kind), epochs=epochs)
 
-    least = SHARES[0]
-    constant = {kind: Constant(**vars(getattr(least, kind))) for kind in ("hard", "soft")}
+    def lengths(kind: str) -> list[AcousticModel | Student]:
+        return [
+            trained(kind, of, draw, lasting(kind, of, epochs))
+            for of in shares
+            for epochs in of.lengths
+            for draw in range(of.length_draws)
+        ]
+
+    def steady(kind: str) -> list[AcousticModel | Student]:
+        training = Constant(**vars(lasting(kind, least, least.lengths[1])))
+        return [trained(kind, least, draw, training) for draw in range(section.steady)]
+
     return {
-        "full": [baseline(profile, draw) for draw in range(least.draws)],
-        "lengths, hard": tried("hard"),
-        "lengths, soft": tried("soft"),
-        "hard": draws("hard", "hard"),
-        "soft": draws("soft", "soft"),
-        "soft and hard": draws("soft and hard", "soft", SHARES[:2]),
-        "hard, constant rate": [trained("hard", least, draw, constant["hard"]) for draw in range(STEADY)],
-        "soft, constant rate": [trained("soft", least, draw, constant["soft"]) for draw in range(STEADY)],
+        "labels": [section.alignment],
+        "full": [baseline(profile, draw) for draw in range(max(of.draws for of in shares))],
+        "lengths, hard": lengths("hard"),
+        "lengths, soft": lengths("soft"),
+        "hard": draws("hard", "hard", shares),
+        "soft": draws("soft", "soft", shares),
+        "soft and hard": draws("soft and hard", "soft", shares[:2]),
+        "hard, constant rate": steady("hard"),
+        "soft, constant rate": steady("soft"),
     }
 
 
@@ -343,8 +395,8 @@ def section4(profile: Profile) -> Questions:
             for seed in seeds
         ],
         "hard weight": [student(profile, seed, hard_weight=w) for w in profile.hard_weights for seed in seeds],
-        "distilled": [student(profile, seed, **unlabelled) for seed in many],
-        "distilled, same speech": [student(profile, seed, **long) for seed in many],
+        "distilled": [student(profile, seed, **long) for seed in many],
+        "distilled, more speech": [student(profile, seed, **unlabelled) for seed in many],
         "hard, longer": [baseline(profile, 100 + seed, **hard) for seed in many],
         "regularised": [baseline(profile, 100 + seed, **regularised) for seed in seeds],
         "small": [baseline(profile, 100 + seed, **small) for seed in seeds],
@@ -355,25 +407,4 @@ def section4(profile: Profile) -> Questions:
         "resampled members": list(on_samples.members),
         "resampled": [on_samples],
         "sizes": [baseline(profile, hidden=hidden, optimisation=training) for hidden, training in profile.sizes],
-    }
-
-
-def section6(profile: Profile) -> Questions:
-    """The runs of notebook 05.  Draw n of a share has its soft targets from baseline n."""
-    subsets = range(profile.subsets)
-    hard, soft, both = [], [], []
-    for share, training in profile.shares:
-        for subset in subsets:
-            settings = {"share": share, "subset": subset, "optimisation": training}
-            settings |= {"evaluate_every": profile.evaluate_every}
-            hard.append(baseline(profile, 100 + subset, **settings))
-            settings |= {"teacher": baseline(profile, subset), "optimisation": _halved(training)}
-            soft.append(student(profile, subset, hard_weight=0.0, **settings))
-            both.append(student(profile, subset, **settings))
-    table5 = [share for share, _ in profile.shares[:2]]
-    return {
-        "full": [baseline(profile, subset) for subset in subsets],
-        "hard": hard,
-        "soft": soft,
-        "soft and hard": [config for config in both if config.share in table5],
     }

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ REPORTED = (
     *("frame_accuracy", "wer", "development_frame_accuracy", "development_wer", "train_frame_accuracy"),
     *("parameters", "steps", "train_frames", "substitutions", "deletions", "insertions", "real_time_factor"),
 )
+TO_COMPARE = {"hard": "early_frame_accuracy", "soft": "frame_accuracy"}  # as in the paper's table 5
 
 
 class SpeechResults(Results):
@@ -30,9 +32,10 @@ class SpeechResults(Results):
         return pd.DataFrame([_row(config, self.store.read(config)) for config in self.configs(question)])
 
     def curves(self, question: str) -> pd.DataFrame:
-        """Development during training: targets, share, subset, hard_weight, epoch (from 1), accuracy, cross_entropy.
+        """Development during training: targets, share, subset, hard_weight, epochs, epoch, accuracy, cross_entropy.
 
-        Accuracy is in percent of the frames; the cross-entropy is that of the hard targets, in nats per frame.
+        epoch: from 1 to at most epochs.  Accuracy is in percent of the frames; the cross-entropy is that of the hard
+        targets, in nats per frame.
         """
         rows = []
         for config in self.configs(question):
@@ -41,12 +44,26 @@ class SpeechResults(Results):
                 "share": config.share,
                 "subset": config.subset,
                 "hard_weight": getattr(config, "hard_weight", 1.0),
+                "epochs": config.optimisation.epochs,
             }
             for epoch, row in enumerate(self.store.read(config)["history"], 1):
                 if "development_frame_accuracy" in row:
                     accuracy, cross_entropy = row["development_frame_accuracy"], row["development_cross_entropy"]
                     rows.append(settings | {"epoch": epoch, "accuracy": accuracy, "cross_entropy": cross_entropy})
         return pd.DataFrame(rows)
+
+    @property
+    def section6(self) -> plan.Section6:
+        """How section 6 is measured on the headline's corpus."""
+        return self.profile.section6[0]
+
+    @property
+    def beside(self) -> "SpeechResults | None":
+        """The results of section 6 on its second corpus, where the profile has one."""
+        if not self.profile.section6[1:]:
+            return None
+        second = replace(self.profile, section6=self.profile.section6[1:])
+        return SpeechResults(second, {"05": plan.section6(second)}, self.trains)
 
     def alignment(self) -> dict:
         """The record of the alignment."""
@@ -124,17 +141,18 @@ def gap(runs: SpeechResults, first: str, second: str, value: str) -> Estimate:
     return resampled(runs, systems, value, lambda of: of[first] - of[second])
 
 
-def gain_kept(runs: SpeechResults, name: str = "distilled") -> Estimate:
+def gain_kept(runs: SpeechResults, name: str = "distilled", *, over: str = "baseline") -> Estimate:
     """Share of the ensemble's gain in frame accuracy over the baselines that students keep, in percent.
 
-    Without an interval if in some bootstrap round there is no gain to keep.
+    over: with "distilled" here, by how many points more than these keep.  Without an interval if in some bootstrap
+    round there is no gain to keep.
     """
     value = "frame_accuracy"
-    systems = {each: _counts(runs, each, value) for each in ("baseline", "ensemble", name)}
+    systems = {each: _counts(runs, each, value) for each in dict.fromkeys(("baseline", "ensemble", over, name))}
 
     def share(of: dict[str, float]) -> float:
         gain = of["ensemble"] - of["baseline"]
-        return 100 * (of[name] - of["baseline"]) / gain if gain > 0 else math.nan
+        return 100 * (of[name] - of[over]) / gain if gain > 0 else math.nan
 
     return resampled(runs, systems, value, share)
 
@@ -155,15 +173,48 @@ def on_share(runs: SpeechResults, name: str, share: float) -> pd.DataFrame:
     return found[found["share"] == share].sort_values("subset")
 
 
+def soft_gain(runs: SpeechResults, share: float) -> Estimate:
+    """Frame accuracy of soft targets (to the end) minus that of hard ones (at the best epoch), in points, by draw."""
+    hard, soft = (on_share(runs, kind, share)[column] for kind, column in TO_COMPARE.items())
+    return estimate(soft.to_numpy(float) - hard.to_numpy(float))
+
+
 def recovered(runs: SpeechResults, share: float) -> Estimate:
     """Share of the accuracy lost with fewer data that soft targets give back, in percent, one per draw.
 
     The loss is that of hard targets with early stopping on the development split, as in the paper's table 5.
     """
-    hard = on_share(runs, "hard", share)["early_frame_accuracy"].to_numpy(float)
-    soft = on_share(runs, "soft", share)["frame_accuracy"].to_numpy(float)
-    full = runs["full"].sort_values("seed")["frame_accuracy"].to_numpy(float)
+    hard, soft = (on_share(runs, kind, share)[column].to_numpy(float) for kind, column in TO_COMPARE.items())
+    full = runs["full"].sort_values("seed")["frame_accuracy"].to_numpy(float)[: len(hard)]
     return estimate(100 * (soft - hard) / (full - hard))
+
+
+def worsening(runs: SpeechResults, question: str, value: str, share: float) -> np.ndarray:
+    """By how much development is worse at the last scored epoch than at the best, for each draw, (draws,).
+
+    value: "cross_entropy", in nats, or "accuracy", in points.
+    """
+    curves = runs.curves(question)
+    draws = curves[curves["share"] == share].sort_values("epoch").groupby("subset")[value]
+    worse = draws.last() - draws.min() if value == "cross_entropy" else draws.max() - draws.last()
+    return worse.to_numpy()
+
+
+def lengths(runs: SpeechResults, kind: str) -> pd.DataFrame:
+    """The lengths of training that were tried with "hard" or "soft" targets, one row each.
+
+    Columns: share, epochs, development and test (frame accuracies in percent, means over the draws that tried it; of
+    hard targets at their best epoch), draws, and best: whether it is on development.
+    """
+    column = TO_COMPARE[kind]
+    found = runs[f"lengths, {kind}"].astype({column: float, column.replace("frame", "development_frame"): float})
+    table = found.groupby(["share", "epochs"]).agg(
+        development=(column.replace("frame", "development_frame"), "mean"),
+        test=(column, "mean"),
+        draws=("subset", "size"),
+    )
+    table["best"] = table["development"] == table.groupby("share")["development"].transform("max")
+    return table.reset_index()
 
 
 def _counts(runs: SpeechResults, name: str, value: str) -> np.ndarray:

@@ -5,6 +5,7 @@ Half of the speakers are children, and the lexicon's pronunciations are canonica
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from distillation.core.data import DataError, obtain, read_files, reading
 from distillation.speech.data import Speech, Utterance, differs, digest_of, read_audio, text_lines
 
 NAME = "speechocean762"
+FORMS = (f"{NAME}.tar.gz", f"{NAME}.tar", "WAVE")
 MIRRORS = ("https://www.openslr.org/resources/101/", "https://us.openslr.org/resources/101/")
 HALVES = ("train", "test")  # as published: 125 speakers each
 TEXTS = ("text", "utt2spk", "wav.scp")
@@ -31,6 +33,12 @@ DEVELOPED = "0122 0157 1061 1075 1076 1099 1502 2252 2917 2937 3075 5029 8068 81
 TEST_SPEAKERS, DEVELOPMENT_SPEAKERS = frozenset(TESTED.split()), frozenset(DEVELOPED.split())
 
 
+def find() -> Path | None:
+    """Where the corpus is on this machine; it is not fetched."""
+    with suppress(DataError):
+        return obtain((NAME,), FORMS, (), None)
+
+
 def load_speechocean() -> Speech:
     """20 utterances each of 190 training, 18 development and 42 test speakers, as the names above divide them.
 
@@ -38,7 +46,7 @@ def load_speechocean() -> Speech:
     taken off the phones.  Raises DataError, naming the archive, the utterance and the remedy, for samples other than
     the published ones, and for texts that do not fit them or each other.
     """
-    source = obtain((NAME,), (f"{NAME}.tar.gz", f"{NAME}.tar", "WAVE"), MIRRORS, None, bar=True)
+    source = obtain((NAME,), FORMS, MIRRORS, None, bar=True)
     source = source.parent if source.name == "WAVE" else source
     texts = {f"{NAME}/{half}/{text}" for half in HALVES for text in TEXTS} | {f"{NAME}/{LEXICON}"}
     with reading(source):
