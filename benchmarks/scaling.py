@@ -31,7 +31,8 @@ from distillation.core.store import Store, results_folder
 from distillation.core.sweep import sweep
 from distillation.core.training import Optimisation
 from distillation.mnist.nets import Net
-from distillation.speech import plan as speech_plans
+from distillation.speech import plan as speech_plan
+from distillation.speech import profiles
 
 DOCS = REPOSITORY / "docs" / "scaling.md"
 COMMAND = "python benchmarks/scaling.py --save"
@@ -152,8 +153,8 @@ def training_rate() -> float:
 
     From its record, with all that is no matrix product: reading, evaluation, the optimiser.
     """
-    profile = speech_plans.PAPER
-    (config,) = [net for net in speech_plans.section4(profile)["sizes"] if net.hidden == SIZES[1:-1]]
+    profile = profiles.PAPER
+    (config,) = [net for net in speech_plan.section4(profile)["sizes"] if net.hidden == SIZES[1:-1]]
     record = Store.of(profile.name).read(config)
     frames = record["metrics"]["steps"] * config.optimisation.batch_size
     return 6 * record["metrics"]["parameters"] * frames / record["seconds"] / config.threads
@@ -161,7 +162,7 @@ def training_rate() -> float:
 
 def costs(per_core: dict[str, float]) -> pd.DataFrame:
     """FLOPs of each part of section 4 at its original size, and the time they take at each rate."""
-    one = 6 * parameters() * FRAMES * speech_plans.PAPER.member.epochs
+    one = 6 * parameters() * FRAMES * profiles.PAPER.member.epochs
     outputs = 2 * parameters() * FRAMES * MEMBERS
     parts = {
         "one model": one,

@@ -15,7 +15,7 @@ from distillation.core.training import Diverged, Optimisation
 from distillation.speech import alignment
 from distillation.speech.alignment import Alignment, fold_of
 from distillation.speech.data import Utterance
-from distillation.speech.plan import PAPER, SMOKE
+from distillation.speech.profiles import PAPER, SMOKE
 from distillation.speech.recogniser.corpus import PARTS, Corpus, Part
 from distillation.speech.recogniser.corpus import corpus as corpus_of
 from distillation.speech.recogniser.filterbanks import Features, windows_of

@@ -10,7 +10,8 @@ import pytest
 from distillation.core.claims import COLUMNS, Claim, Findings
 from distillation.core.store import Configuration, StoreError
 from distillation.speech.claims import CLAIMS, larger_note
-from distillation.speech.plan import SMOKE, plan
+from distillation.speech.plan import plan
+from distillation.speech.profiles import SMOKE
 from distillation.speech.results import SpeechResults, recovered
 
 SHARES = tuple(replace(of, draws=3) for of in SMOKE.section6[0].shares)

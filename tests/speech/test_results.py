@@ -13,7 +13,8 @@ from distillation.core.statistics import estimate
 from distillation.core.store import Configuration, StoreError
 from distillation.core.training import Optimisation
 from distillation.speech.nets import AcousticModel, Config, Ensemble, Stretched
-from distillation.speech.plan import SMOKE, Profile, baseline, ensemble, plan, student
+from distillation.speech.plan import plan
+from distillation.speech.profiles import SMOKE, Profile, baseline, ensemble, student
 from distillation.speech.results import (
     REPORTED,
     SpeechResults,

@@ -11,6 +11,7 @@ from distillation.core.statistics import Estimate, estimate, indistinguishable_f
 from distillation.core.sweep import Results
 from distillation.speech import plan
 from distillation.speech.nets import AcousticModel, Config, Ensemble, Stretched, Student
+from distillation.speech.profiles import Section6
 
 COUNTS = {"frame_accuracy": ("correct_frames", "frames"), "wer": ("word_errors", "words")}
 REPORTED = (
@@ -53,7 +54,7 @@ class SpeechResults(Results):
         return pd.DataFrame(rows)
 
     @property
-    def section6(self) -> plan.Section6:
+    def section6(self) -> Section6:
         """How section 6 is measured on the headline's corpus."""
         return self.profile.section6[0]
 

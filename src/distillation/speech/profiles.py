@@ -1,0 +1,264 @@
+"""How large and how long sections 4 and 6 are at each profile, and the nets that their questions are made of."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from distillation.core.store import profile_named
+from distillation.core.training import Optimisation
+from distillation.speech.alignment import Alignment
+from distillation.speech.data import an4, speechocean
+from distillation.speech.nets import AcousticModel, Ensemble, Student
+from distillation.speech.recogniser.flat_start import Rounds
+
+
+@dataclass(frozen=True)
+class Share:
+    """How nets are trained on a share of the training utterances.
+
+    draws: random ones.  hard, soft: how nets are trained on either kind of targets.  scored_every: epochs between the
+    scores on development.  lengths: of training, in epochs, which the first length_draws try; hard and soft have that
+    which is best on development.
+    """
+
+    share: float
+    draws: int
+    hard: Optimisation
+    soft: Optimisation
+    scored_every: int
+    lengths: tuple[int, ...] = ()
+    length_draws: int = 0
+
+
+@dataclass(frozen=True)
+class Section6:
+    """Section 6 on one corpus.
+
+    full: how the models of all its speech are trained; shares: the first is the claims' and, with the second, the
+    table's; steady: draws of the first that are trained at a constant rate, too, for the second of its lengths.
+    """
+
+    alignment: Alignment
+    full: Optimisation
+    shares: tuple[Share, ...]
+    steady: int = 2
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes and seeds of sections 4 and 6.
+
+    member: how the baselines are trained, which are the ensemble's members too; regularised: those with dropout;
+    longer: students on the members' speech, and nets on hard targets for as many steps; more_speech: the students of
+    the paper's table, on a larger transfer set; student: the students of every sweep. resampled: members on resampled
+    speech. small: hidden layers of the small student. sizes: hidden layers and training of the other nets. section6:
+    on each of its corpora, the headline's first. headline_seeds: students of the table, and those on the members'
+    speech with their controls; seeds: of all else. headline_weight: of the hard targets of the longer students, chosen
+    on development. speeds: at which the larger transfer set repeats the training utterances.
+    """
+
+    name: str
+    alignment: Alignment
+    hidden: tuple[int, ...]
+    member: Optimisation
+    regularised: Optimisation
+    longer: Optimisation
+    student: Optimisation
+    more_speech: Optimisation
+    ensemble_size: int
+    resampled: int
+    headline_seeds: int
+    seeds: int
+    temperatures: tuple[float, ...]
+    hard_weights: tuple[float, ...]
+    small: tuple[int, ...]
+    sizes: tuple[tuple[tuple[int, ...], Optimisation], ...]
+    section6: tuple[Section6, ...]
+    temperature: float = 2.0
+    hard_weight: float = 0.5
+    headline_weight: float = 1 / 3
+    speeds: tuple[float, ...] = (0.9, 1.1)
+
+    @property
+    def dataset(self) -> str:
+        """The corpus."""
+        return self.alignment.dataset
+
+
+def _epochs(number: int, batch_size: int = 512, learning_rate: float = 0.1) -> Optimisation:
+    return Optimisation(epochs=number, batch_size=batch_size, learning_rate=learning_rate)
+
+
+AN4 = Section6(
+    Alignment(),
+    _epochs(6),
+    (
+        Share(0.03, 3, _epochs(200, 256), _epochs(400, 256, 0.05), 5, lengths=(50, 100, 200, 400), length_draws=3),
+        Share(0.1, 3, _epochs(50, 256), _epochs(50, 256, 0.05), 5),
+        Share(0.01, 3, _epochs(200, 256), _epochs(200, 256, 0.05), 5),
+        Share(0.3, 3, _epochs(25), _epochs(25, learning_rate=0.05), 5),
+    ),
+)
+SPEECHOCEAN = Section6(
+    Alignment(
+        dataset=speechocean.NAME,
+        optimisation=Optimisation(epochs=2, batch_size=1024, learning_rate=0.1),
+        network_rounds=4,
+    ),
+    _epochs(3),
+    (  # hard and soft at one of the lengths until all are tried
+        Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), 2, lengths=(12, 25, 50, 100), length_draws=2),
+        Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), 1, lengths=(10, 20, 40), length_draws=1),
+        Share(0.3, 2, _epochs(10), _epochs(10, learning_rate=0.05), 1, lengths=(5, 10), length_draws=1),
+    ),
+)
+
+PAPER = Profile(
+    name="paper",
+    alignment=AN4.alignment,
+    hidden=(512,) * 4,
+    member=AN4.full,
+    regularised=_epochs(10),
+    longer=_epochs(30),
+    student=_epochs(12),
+    more_speech=_epochs(20),
+    ensemble_size=10,
+    resampled=5,
+    headline_seeds=5,
+    seeds=3,
+    temperatures=(1, 2, 5, 10),
+    hard_weights=(0, 0.1, 1 / 3, 0.5),
+    small=(128,) * 4,
+    sizes=(
+        ((256,) * 4, _epochs(6)),
+        ((1024,) * 4, _epochs(6)),
+        ((512,) * 2, _epochs(6)),
+        ((512,) * 8, _epochs(6)),
+        ((2560,) * 8, _epochs(2, 1024)),
+    ),
+    section6=(AN4,),
+)
+
+# The plan in the making, on seven times the speech; as in sections 2 and 3, its records lie under results/next.
+NEXT = dataclasses.replace(
+    PAPER,
+    name="next",
+    alignment=SPEECHOCEAN.alignment,
+    member=SPEECHOCEAN.full,
+    longer=_epochs(6),
+    student=_epochs(6),
+    more_speech=_epochs(2),  # of three times the frames
+    headline_seeds=10,
+    seeds=5,
+    headline_weight=0.5,
+    section6=(SPEECHOCEAN, AN4),
+)
+
+QUICK_AN4 = Section6(
+    Alignment(
+        hidden=(256,) * 4,
+        rounds=Rounds(monophones=((1, 6), (4, 2)), triphones=((1, 1), (4, 1))),
+        optimisation=Optimisation(epochs=3, batch_size=1024),
+        folds=2,
+        network_rounds=1,
+    ),
+    _epochs(4),
+    (
+        Share(0.03, 2, _epochs(50, 256), _epochs(50, 256, 0.05), 5, lengths=(25, 50), length_draws=1),
+        Share(0.1, 2, _epochs(20, 256), _epochs(20, 256, 0.05), 5),
+    ),
+    steady=1,
+)
+QUICK = dataclasses.replace(
+    PAPER,
+    name="quick",
+    alignment=QUICK_AN4.alignment,
+    hidden=(256,) * 4,
+    member=QUICK_AN4.full,
+    regularised=_epochs(4),
+    # In so few epochs the learning rate rises too fast for the paper profile's rate.
+    longer=_epochs(6, learning_rate=0.05),
+    student=_epochs(3, learning_rate=0.05),
+    more_speech=_epochs(2, learning_rate=0.05),
+    ensemble_size=3,
+    resampled=2,
+    headline_seeds=2,
+    seeds=2,
+    temperatures=(1, 2, 5),
+    hard_weights=(0, 0.5),
+    sizes=(((128,) * 4, _epochs(4)),),
+    section6=(QUICK_AN4,),
+)
+
+EMBEDDED = Section6(
+    Alignment(
+        dataset="an4 (embedded)",
+        leaves=120,
+        hidden=(64, 64),
+        rounds=Rounds(monophones=((1, 4),), triphones=((1, 1), (2, 1))),
+        optimisation=Optimisation(epochs=2, batch_size=256),
+        folds=2,
+        network_rounds=1,
+        threads=1,
+    ),
+    _epochs(3, 256),
+    (
+        Share(0.03, 2, _epochs(6, 64), _epochs(6, 64, 0.05), 2, lengths=(3, 6), length_draws=1),
+        Share(0.1, 2, _epochs(4, 64), _epochs(4, 64, 0.05), 2),
+    ),
+    steady=1,
+)
+SMOKE = dataclasses.replace(
+    QUICK,
+    name="smoke",
+    alignment=EMBEDDED.alignment,
+    hidden=(64, 64),
+    member=EMBEDDED.full,
+    regularised=_epochs(3, 256),
+    longer=_epochs(6, 256),
+    student=_epochs(3, 256),
+    more_speech=_epochs(1, 256),
+    ensemble_size=2,
+    temperatures=(1, 2),
+    small=(32, 32),
+    sizes=(((32, 32, 32), _epochs(1, 256)),),
+    section6=(EMBEDDED,),
+)
+
+
+def profile(name: str) -> Profile:
+    """The profile of that name; "quick" falls back to the embedded minutes where AN4 is not to be had.
+
+    Raises ValueError for an unknown name.
+    """
+    chosen = profile_named(name, (SMOKE, QUICK, PAPER, NEXT))
+    if name == "quick" and an4.find() != "an4":
+        stand_in = dataclasses.replace(chosen.alignment, dataset=SMOKE.dataset, leaves=SMOKE.alignment.leaves)
+        (section6,) = chosen.section6
+        return dataclasses.replace(
+            chosen, alignment=stand_in, section6=(dataclasses.replace(section6, alignment=stand_in),)
+        )
+    return chosen
+
+
+def baseline(profile: Profile, seed: int = 0, **changes) -> AcousticModel:
+    """The acoustic model on hard targets."""
+    return AcousticModel(
+        profile.alignment, **{"hidden": profile.hidden, "optimisation": profile.member, "seed": seed} | changes
+    )
+
+
+def ensemble(profile: Profile, mean: str = "arithmetic", **changes) -> Ensemble:
+    """The ensemble of baselines."""
+    return Ensemble(baseline(profile, **changes), profile.ensemble_size, mean)
+
+
+def student(profile: Profile, seed: int, **changes) -> Student:
+    """A student of the ensemble, by default; its seed is none of the members', so it starts like none of them."""
+    defaults = {
+        "teacher": ensemble(profile),
+        "hidden": profile.hidden,
+        "temperature": profile.temperature,
+        "hard_weight": profile.hard_weight,
+        "optimisation": profile.student,
+    }
+    return Student(**defaults | {"seed": 100 + seed} | changes)
