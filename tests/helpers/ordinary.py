@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pooch.downloaders  # noqa: F401 - a Python in root's home can be read by nobody else, so not later
+
 NOBODY = 65534
 
 
