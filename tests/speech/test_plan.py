@@ -191,7 +191,7 @@ def test_nets_that_are_compared_take_as_many_steps(profile: Profile) -> None:
 
 
 @every_profile
-def test_the_tables_students_learn_from_more_speech_without_hard_targets(profile: Profile) -> None:
+def test_students_on_a_larger_transfer_set_learn_without_hard_targets(profile: Profile) -> None:
     section = section4(profile)
     students = section["distilled, more speech"]
     assert len(students) == profile.headline_seeds

@@ -157,7 +157,7 @@ CLAIMS = (
           "soft targets, 3 %: share of the lost accuracy recovered",
           "percent", paper.THREE_PERCENT_RECOVERED, _recovered),
     Claim("reg.soft3.recovered.an4", "05", "effect", ("an4: full", "an4: hard", "an4: soft"),
-          "the same on AN4",
+          "soft targets, 3 % of AN4: share of the lost accuracy recovered",
           "percent", paper.THREE_PERCENT_RECOVERED, _beside(_recovered)),
     Claim("reg.no_early_stopping", "05", "effect", ("hard", "soft"),
           "soft targets need no early stopping: rise of the loss on development, hard minus soft",

@@ -48,12 +48,12 @@ class Profile:
     """Sizes and seeds of sections 4 and 6.
 
     member: how the baselines are trained, which are the ensemble's members too; regularised: those with dropout;
-    longer: students on the members' speech, and nets on hard targets for as many steps; more_speech: the students of
-    the paper's table, on a larger transfer set; student: the students of every sweep. resampled: members on resampled
-    speech. small: hidden layers of the small student. sizes: hidden layers and training of the other nets. section6:
-    on each of its corpora, the headline's first. headline_seeds: students of the table, and those on the members'
-    speech with their controls; seeds: of all else. headline_weight: of the hard targets of the longer students, chosen
-    on development. speeds: at which the larger transfer set repeats the training utterances.
+    longer: the students of the paper's table, and nets on hard targets for as many steps; more_speech: students on a
+    larger transfer set; student: the students of every sweep. resampled: members on resampled speech. small: hidden
+    layers of the small student. sizes: hidden layers and training of the other nets. section6: on each of its corpora,
+    the headline's first. headline_seeds: students of the table, those on the larger set, and their controls; seeds: of
+    all else. headline_weight: of the hard targets of the table's students, chosen on development. speeds: at which the
+    larger transfer set repeats the training utterances.
     """
 
     name: str
