@@ -151,7 +151,7 @@ def test_a_constant_rate_is_all_that_its_runs_differ_by(profile: Profile) -> Non
         falling = [
             config
             for config in section[f"lengths, {kind}"]
-            if (config.share, config.optimisation.epochs) == (of.share, of.lengths[1])
+            if (config.share, config.optimisation.epochs) == (of.share, profile.section6[0].steady_epochs)
         ]
         steady = section[f"{kind}, constant rate"]
         assert len(steady) == profile.section6[0].steady <= len(falling)

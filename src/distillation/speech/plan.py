@@ -97,7 +97,7 @@ def table5(profile: Profile, section: Section6) -> Questions:
         ]
 
     def steady(kind: str) -> list[AcousticModel | Student]:
-        training = Constant(**vars(lasting(kind, least, least.lengths[1])))
+        training = Constant(**vars(lasting(kind, least, section.steady_epochs)))
         return [trained(kind, least, draw, training) for draw in range(section.steady)]
 
     return {
