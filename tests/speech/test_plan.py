@@ -101,14 +101,14 @@ every_plan = pytest.mark.parametrize("profile", [PAPER, QUICK, SMOKE, NEXT], ids
 
 
 @every_plan
-def test_hard_and_soft_targets_get_the_same_utterances_and_lengths_to_choose_from(profile: Profile) -> None:
+def test_hard_and_soft_targets_get_the_same_utterances_and_lengths_around_their_best(profile: Profile) -> None:
     def settings(config: AcousticModel | Student, *, with_epochs: bool = True) -> tuple:
         steps = config.optimisation.epochs if with_epochs else None, config.optimisation.batch_size
         return config.share, config.subset, config.hidden, *steps, config.evaluate_every, config.seed
 
     section = section6(profile)
-    tried = [section[f"lengths, {kind}"] for kind in ("hard", "soft")]
-    assert [settings(config) for config in tried[0]] == [settings(config) for config in tried[1]]
+    tried = [{settings(config) for config in section[f"lengths, {kind}"]} for kind in ("hard", "soft")]
+    assert len(tried[0] & tried[1]) > 1  # nets that took as many steps can be compared
     hard, soft, both = (section[name] for name in ("hard", "soft", "soft and hard"))
     assert [settings(c, with_epochs=False) for c in hard] == [settings(c, with_epochs=False) for c in soft]
     assert {settings(config) for config in both} <= {settings(config) for config in soft}
@@ -117,11 +117,11 @@ def test_hard_and_soft_targets_get_the_same_utterances_and_lengths_to_choose_fro
         assert rates == {{"hard": 0.1, "soft": 0.05}[kind]}  # at the full rate, soft targets on a share diverge
         for of in profile.section6[0].shares:
             trials = {c for c in section[f"lengths, {kind}"] if c.share == of.share}
-            assert {c.optimisation.epochs for c in trials} == set(of.lengths)
+            assert {c.optimisation.epochs for c in trials} == set(getattr(of, f"{kind}_lengths"))
             assert {c.subset for c in trials} == set(range(of.length_draws))
             on_share = {c for c in chosen if c.share == of.share}
             assert {c.subset for c in on_share} == set(range(of.draws))
-            assert {c for c in on_share if of.lengths and c.subset < of.length_draws} <= trials
+            assert {c for c in on_share if c.subset < of.length_draws} <= trials
     assert {config.share for config in both} == {of.share for of in profile.section6[0].shares[:2]}
     assert profile.section6[0].shares[0].share == 0.03  # the headline is about the first
     assert min(steps(config) for config in hard) > 0

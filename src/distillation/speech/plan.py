@@ -92,7 +92,7 @@ def table5(profile: Profile, section: Section6) -> Questions:
         return [
             trained(kind, of, draw, lasting(kind, of, epochs))
             for of in shares
-            for epochs in of.lengths
+            for epochs in getattr(of, f"{kind}_lengths")
             for draw in range(of.length_draws)
         ]
 

@@ -16,8 +16,8 @@ class Share:
     """How nets are trained on a share of the training utterances.
 
     draws: random ones.  hard, soft: how nets are trained on either kind of targets.  scored_every: epochs between the
-    scores on development.  lengths: of training, in epochs, which the first length_draws try; hard and soft have that
-    which is best on development.
+    scores on development.  hard_lengths, soft_lengths: of training, in epochs, which the first length_draws try; hard
+    and soft have those that are best on development.
     """
 
     share: float
@@ -25,7 +25,8 @@ class Share:
     hard: Optimisation
     soft: Optimisation
     scored_every: int
-    lengths: tuple[int, ...] = ()
+    hard_lengths: tuple[int, ...] = ()
+    soft_lengths: tuple[int, ...] = ()
     length_draws: int = 0
 
 
@@ -89,11 +90,12 @@ def _epochs(number: int, batch_size: int = 512, learning_rate: float = 0.1) -> O
     return Optimisation(epochs=number, batch_size=batch_size, learning_rate=learning_rate)
 
 
+AN4_LENGTHS = (50, 100, 200, 400)
 AN4 = Section6(
     Alignment(),
     _epochs(6),
     (
-        Share(0.03, 3, _epochs(200, 256), _epochs(400, 256, 0.05), 5, lengths=(50, 100, 200, 400), length_draws=3),
+        Share(0.03, 3, _epochs(200, 256), _epochs(400, 256, 0.05), 5, AN4_LENGTHS, AN4_LENGTHS, length_draws=3),
         Share(0.1, 3, _epochs(50, 256), _epochs(50, 256, 0.05), 5),
         Share(0.01, 3, _epochs(200, 256), _epochs(200, 256, 0.05), 5),
         Share(0.3, 3, _epochs(25), _epochs(25, learning_rate=0.05), 5),
@@ -107,9 +109,9 @@ SPEECHOCEAN = Section6(
     ),
     _epochs(3),
     (  # hard and soft at one of the lengths until all are tried
-        Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), 2, lengths=(6, 12, 25, 50, 100, 200), length_draws=2),
-        Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), 1, lengths=(5, 10, 20, 40), length_draws=1),
-        Share(0.3, 3, _epochs(10), _epochs(10, learning_rate=0.05), 1, lengths=(5, 10, 20), length_draws=1),
+        Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), 2, (6, 12, 25, 50), (25, 50, 100, 200), 2),
+        Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), 1, (5, 10, 20), (10, 20, 40), 1),
+        Share(0.3, 3, _epochs(10), _epochs(10, learning_rate=0.05), 1, (5, 10), (5, 10, 20), 1),
     ),
     steady_epochs=50,
 )
@@ -142,7 +144,7 @@ PAPER = Profile(
 
 # Soft targets were best at the longest.
 WIDER_AN4 = dataclasses.replace(
-    AN4, shares=(dataclasses.replace(AN4.shares[0], lengths=(50, 100, 200, 400, 800)), *AN4.shares[1:])
+    AN4, shares=(dataclasses.replace(AN4.shares[0], soft_lengths=(*AN4_LENGTHS, 800)), *AN4.shares[1:])
 )
 # The plan in the making, on seven times the speech; as in sections 2 and 3, its records lie under results/next.
 NEXT = dataclasses.replace(
@@ -169,7 +171,7 @@ QUICK_AN4 = Section6(
     ),
     _epochs(4),
     (
-        Share(0.03, 2, _epochs(50, 256), _epochs(50, 256, 0.05), 5, lengths=(25, 50), length_draws=1),
+        Share(0.03, 2, _epochs(50, 256), _epochs(50, 256, 0.05), 5, (25, 50), (25, 50), length_draws=1),
         Share(0.1, 2, _epochs(20, 256), _epochs(20, 256, 0.05), 5),
     ),
     steady=1,
@@ -209,7 +211,7 @@ EMBEDDED = Section6(
     ),
     _epochs(3, 256),
     (
-        Share(0.03, 2, _epochs(6, 64), _epochs(6, 64, 0.05), 2, lengths=(3, 6), length_draws=1),
+        Share(0.03, 2, _epochs(6, 64), _epochs(6, 64, 0.05), 2, (3, 6), (3, 6), length_draws=1),
         Share(0.1, 2, _epochs(4, 64), _epochs(4, 64, 0.05), 2),
     ),
     steady=1,
