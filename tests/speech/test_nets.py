@@ -20,6 +20,7 @@ from distillation.core.training import Optimisation, device, logits_of
 from distillation.speech import alignment, nets
 from distillation.speech.alignment import Alignment, log_posteriors
 from distillation.speech.data import SAMPLE_RATE
+from distillation.speech.measurements import GradientNoiseAlong
 from distillation.speech.nets import (
     AcousticModel,
     Config,
@@ -609,3 +610,39 @@ def test_runs_at_a_constant_rate_have_names_and_results_of_their_own(world: Worl
         world.metrics(config)
         losses.append(world.store.read(config)["history"][-1]["loss"])
     assert losses[0] != losses[1]
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_gradients_of_frames_are_those_of_the_nets_own_loss(taught: bool, world: World) -> None:
+    net = replace(MEMBER, share=0.5) if not taught else replace(STUDENT, share=0.5, hard_weight=0.0, temperature=5.0)
+    config = GradientNoiseAlong(net, steps=(0, 3, 6), frames=40)
+    found = config.run(world.store)["metrics"]
+    assert [row["step"] for row in found["along"]] == [0, 3, 6]
+    assert config.run(world.store)["metrics"] == found
+    part, rows = nets.training_part(net)
+    torch.manual_seed(net.seed)
+    model = nets.build(net, len(world.labels.states))
+    few = torch.randperm(len(rows))[:40]
+    loss = nets.loss_of(net, world.labels.of["train"][rows], rows, world.store)
+    inputs = part.windows.gatherer(torch.device("cpu"), torch.float32)(few)
+    each = []
+    for case, row in zip(inputs, few, strict=True):
+        value = loss(model(case[None]).to(device()), row[None].to(device()))
+        each.append(torch.cat([g.flatten() for g in torch.autograd.grad(value, list(model.parameters()))]).double())
+    gradients = torch.stack(each)
+    signal, noise = gradients.mean(0).square().sum(), gradients.var(0, correction=0).sum()
+    assert found["along"][0]["signal"] == pytest.approx(signal.item(), rel=1e-3)
+    assert found["along"][0]["noise"] == pytest.approx(noise.item(), rel=1e-3)
+    if taught:
+        p = soft_targets(net, rows[few], world.store).double()
+        assert found["entropy"] == pytest.approx(-(p * p.log()).nansum(1).mean().item(), rel=1e-2)
+    else:
+        assert "entropy" not in found
+
+
+def test_a_diverged_run_is_a_result(world: World) -> None:
+    found = replace(MEMBER, optimisation=replace(BRIEF, learning_rate=1e9)).run(world.store)
+    assert "lower the learning rate" in found["metrics"]["diverged"]

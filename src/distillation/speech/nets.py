@@ -15,7 +15,7 @@ from torchaudio.functional import resample
 from distillation.core import objectives
 from distillation.core.models import mlp
 from distillation.core.store import Configuration, Store
-from distillation.core.training import Loss, Optimisation, device, logits_of, train
+from distillation.core.training import Diverged, Loss, Optimisation, device, logits_of, train
 from distillation.speech import alignment
 from distillation.speech.alignment import Alignment, cross_entropy, log_posteriors, log_posteriors_of
 from distillation.speech.averages import averaged, check_mean, chunks, frames_right_in_a_ring, growing_means
@@ -208,8 +208,7 @@ Config = AcousticModel | Ensemble | Transfer | Stretched | Student
 
 def train_and_score(config: AcousticModel | Student, store: Store) -> dict:
     """Train and evaluate a model as `fit_and_score` does, on the utterances and targets of its configuration."""
-    part = corpus(config.alignment.dataset)["train"]
-    part, rows = part.choose(chosen_utterances(config, part))
+    part, rows = training_part(config)
     loss = loss_of(config, labels_of(config.alignment, store).of["train"][rows], rows, store)
     teacher = getattr(config, "teacher", None)
     inputs = part.windows
@@ -228,9 +227,10 @@ def fit_and_score(
     config: whose record and weights these are; the net's settings are `net`.  Metrics are those of `evaluate`, with
     train_frame_accuracy (on the original frames of its utterances), parameters, training frames and steps; and under
     "early_stopped" those of the epoch that was best on the development split.  Weights are written beside the record.
+    A diverged run is a result too: `diverged` says where, and nothing is scored.
     """
     speech, labels = corpus(net.alignment.dataset), labels_of(net.alignment, store)
-    part, rows = speech["train"].choose(chosen_utterances(net, speech["train"]))
+    part, rows = training_part(net)
     targets, training = labels.of["train"][rows], net.optimisation
     torch.manual_seed(net.seed)
     model = build(net, len(labels.states))
@@ -238,7 +238,10 @@ def fit_and_score(
     # An early-stopped model is in memory only, so such (short) runs are not continued.
     checkpoint = None if net.evaluate_every else store.checkpoint(config)
     watching = watch if net.evaluate_every else None
-    history = train(model, inputs, loss, training, checkpoint=checkpoint, after_epoch=watching)
+    try:
+        history = train(model, inputs, loss, training, checkpoint=checkpoint, after_epoch=watching)
+    except Diverged as reason:
+        return {"metrics": {"diverged": str(reason)}, "history": []}
     metrics = evaluate(model, speech, labels) | {
         "train_frame_accuracy": train_frame_accuracy(model, part, targets),
         "train_frames": len(inputs),
@@ -336,6 +339,12 @@ def restore(config: AcousticModel | Student, store: Store, states: int) -> nn.Se
     model = build(config, states)
     model.load_state_dict(store.tensors(config))
     return model.to(device())
+
+
+def training_part(config: AcousticModel | Student) -> tuple[Part, Tensor]:
+    """The training utterances of a configuration, and the rows of their frames in the whole training part."""
+    part = corpus(config.alignment.dataset)["train"]
+    return part.choose(chosen_utterances(config, part))
 
 
 def chosen_utterances(config: AcousticModel | Student, part: Part) -> list[int]:

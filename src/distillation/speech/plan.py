@@ -4,6 +4,7 @@ import dataclasses
 
 from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
+from distillation.speech.measurements import GradientNoiseAlong
 from distillation.speech.nets import AcousticModel, Constant, Stretched, Student, Transfer
 from distillation.speech.profiles import NEXT, Profile, Section6, Share, baseline, ensemble, profile, student
 
@@ -24,7 +25,38 @@ def _halved(training: Optimisation) -> Optimisation:
 def plan(profile: Profile) -> Plan:
     """The runs of notebooks 03 and 05, by question."""
     section = table1 if profile.name == NEXT.name else section4
-    return {"03": section(profile), "05": section6(profile)}
+    return {"03": section(profile) | section1(profile), "05": section6(profile)}
+
+
+def section1(profile: Profile) -> Questions:
+    """The claims of section 1 on speech; the soft targets are those of section 6."""
+    asked, of, least = profile.section1, profile.section6[0], profile.section6[0].shares[0]
+    if asked is None:
+        return {}
+    profile = dataclasses.replace(profile, alignment=of.alignment, member=of.full)
+
+    def net(draw: int, temperature: float | None = None, **changes) -> AcousticModel | Student:
+        """On soft targets at this temperature, else on hard ones."""
+        settings = {"share": least.share, "subset": draw}
+        if temperature is None:
+            return baseline(profile, 100 + draw, **settings, optimisation=dataclasses.replace(least.hard, **changes))
+        soft = {"teacher": baseline(profile, draw), "hard_weight": 0.0, "temperature": temperature}
+        return student(profile, draw, **settings, **soft, optimisation=dataclasses.replace(least.soft, **changes))
+
+    draws = range(asked.draws)
+    return {
+        "gradients along training": [
+            GradientNoiseAlong(net(draw, temperature), asked.gradient_steps, asked.gradient_frames)
+            for temperature in (None, *asked.temperatures)
+            for draw in draws
+        ],
+        "largest learning rate": [
+            net(draw, temperature, epochs=asked.rate_epochs, learning_rate=rate)
+            for temperature in (None, profile.temperature)
+            for rate in asked.learning_rates
+            for draw in draws
+        ],
+    }
 
 
 def table1(profile: Profile) -> Questions:

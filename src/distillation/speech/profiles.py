@@ -46,6 +46,22 @@ class Section6:
 
 
 @dataclass(frozen=True)
+class Section1:
+    """The claims of section 1, on the smallest share of section 6's first corpus.
+
+    draws: of the share; learning_rates: the grid, on which nets take rate_epochs; temperatures: of soft targets whose
+    gradients are measured after each number of gradient_steps.
+    """
+
+    draws: int = 3
+    learning_rates: tuple[float, ...] = tuple(0.0125 * 2**k for k in range(9))
+    rate_epochs: int = 4
+    temperatures: tuple[float, ...] = (1, 2, 5)
+    gradient_steps: tuple[int, ...] = (0, 20, 40, 80, 140, 280, 560)
+    gradient_frames: int = 1500
+
+
+@dataclass(frozen=True)
 class Profile:
     """Sizes and seeds of sections 4 and 6.
 
@@ -55,7 +71,7 @@ class Profile:
     layers of the small student. sizes: hidden layers and training of the other nets. section6: on each of its corpora,
     the headline's first. headline_seeds: students of the table, those on the larger set, and their controls; seeds: of
     all else. headline_weight: of the hard targets of the table's students, chosen on development. speeds: at which the
-    larger transfer set repeats the training utterances.
+    larger transfer set repeats the training utterances. section1: None until its records are published.
     """
 
     name: str
@@ -79,6 +95,7 @@ class Profile:
     hard_weight: float = 0.5
     headline_weight: float = 1 / 3
     speeds: tuple[float, ...] = (0.9, 1.1)
+    section1: Section1 | None = None
 
     @property
     def dataset(self) -> str:
@@ -159,6 +176,7 @@ NEXT = dataclasses.replace(
     seeds=5,
     headline_weight=0.5,
     section6=(SPEECHOCEAN, WIDER_AN4),
+    section1=Section1(),
 )
 
 QUICK_AN4 = Section6(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best
+from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best, last_within, ratio
 from distillation.core.sweep import Results
 from distillation.speech import plan
 from distillation.speech.nets import AcousticModel, Config, Ensemble, Stretched, Student
@@ -27,8 +27,8 @@ class SpeechResults(Results):
     def __getitem__(self, question: str) -> pd.DataFrame:
         """One row per run of a question: its settings and its metrics, in percent; early_*: of the early-stopped model.
 
-        targets: "hard", "soft" or "ensemble"; size: as "4x512"; epochs, seed, share, subset, resample, temperature,
-        hard_weight and mean as configured; seconds: of the whole run.
+        targets: "hard", "soft" or "ensemble"; size: as "4x512"; epochs, learning_rate, seed, share, subset, resample,
+        temperature, hard_weight and mean as configured; seconds: of the whole run.
         """
         return pd.DataFrame([_row(config, self.store.read(config)) for config in self.configs(question)])
 
@@ -93,6 +93,7 @@ def _row(config: Config, record: dict) -> dict:
         "targets": {AcousticModel: "hard", Student: "soft", Ensemble: "ensemble"}[type(config)],
         "size": f"{len(trained.hidden)}x{trained.hidden[0]}",
         "epochs": trained.optimisation.epochs,
+        "learning_rate": trained.optimisation.learning_rate,
         "mean": getattr(config, "mean", None),
         "seconds": record["seconds"],
     }
@@ -216,6 +217,52 @@ def lengths(runs: SpeechResults, kind: str) -> pd.DataFrame:
     )
     table["best"] = table["development"] == table.groupby("share")["development"].transform("max")
     return table.reset_index()
+
+
+def gradients_along(runs: SpeechResults) -> pd.DataFrame:
+    """Noise to signal of gradients along nets' trainings: temperature (NaN: hard targets), subset, step, ratio, signal.
+
+    entropy: of the soft targets, in nats.
+    """
+    rows = []
+    for config in runs.configs("gradients along training"):
+        metrics = runs.store.metrics(config)
+        of = {"temperature": getattr(config.net, "temperature", np.nan), "subset": config.net.subset}
+        of["entropy"] = metrics.get("entropy", 0.0)
+        rows += [of | {name: row[name] for name in ("step", "ratio", "signal")} for row in metrics["along"]]
+    return pd.DataFrame(rows)
+
+
+def gradient_ratio(runs: SpeechResults, temperature: float) -> Estimate:
+    """Noise to signal under soft targets over that under hard ones: geometric mean over the steps measured, by draw."""
+    found = gradients_along(runs).assign(log=lambda table: np.log(table["ratio"]))
+    hard, soft = found[found["temperature"].isna()], found[found["temperature"] == temperature]
+    return ratio(*(np.exp(each.groupby("subset")["log"].mean()) for each in (soft, hard)))
+
+
+def learning_rate_ratio(runs: SpeechResults, equal: bool = True) -> Estimate:
+    """Largest usable learning rate under soft targets over that under hard ones: geometric mean over draws.
+
+    Usable: from the best on, up to where development frame accuracy falls below nine tenths of the best.  equal: as if
+    both losses were scaled to gradients of one norm at the start; a loss that is multiplied by a number needs the
+    learning rate divided by it.
+    """
+    found, start = runs["largest learning rate"], gradients_along(runs).query("step == 0")
+    largest = {
+        targets: pd.Series({draw: _largest_usable(group) for draw, group in rows.groupby("subset")})
+        for targets, rows in found.groupby("targets")
+    }
+    norms = [
+        rows.set_index("subset")["signal"].pow(0.5)
+        for rows in (start[start["temperature"] == runs.profile.temperature], start[start["temperature"].isna()])
+    ]
+    scale = norms[0] / norms[1] if equal else 1.0
+    return ratio(largest["soft"] * scale, largest["hard"])
+
+
+def _largest_usable(group: pd.DataFrame) -> float:
+    lost = -group["development_frame_accuracy"].astype(float)
+    return last_within(group["learning_rate"], lost, 0.9 * lost.min())
 
 
 def _counts(runs: SpeechResults, name: str, value: str) -> np.ndarray:
