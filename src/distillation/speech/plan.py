@@ -43,8 +43,9 @@ def section1(profile: Profile) -> Questions:
         soft = {"teacher": baseline(profile, draw), "hard_weight": 0.0, "temperature": temperature}
         return student(profile, draw, **settings, **soft, optimisation=dataclasses.replace(least.soft, **changes))
 
-    draws = range(asked.draws)
+    draws, shares = range(asked.draws), table5(profile, of)
     return {
+        "less data": [*shares["full"], *shares["hard"], *shares["soft"]],
         "gradients along training": [
             GradientNoiseAlong(net(draw, temperature), asked.gradient_steps, asked.gradient_frames)
             for temperature in (None, *asked.temperatures)
