@@ -126,9 +126,9 @@ SPEECHOCEAN = Section6(
     ),
     _epochs(3),
     (  # hard and soft at one of the lengths until all are tried
-        Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), 2, (6, 12, 25, 50), (25, 50, 100, 200), 2),
-        Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), 1, (5, 10, 20), (10, 20, 40), 1),
-        Share(0.3, 3, _epochs(10), _epochs(10, learning_rate=0.05), 1, (5, 10), (5, 10, 20), 1),
+        Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), 2, (2, 3, 6, 12, 25, 50), (25, 50, 100, 200), 2),
+        Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), 1, (2, 3, 5, 10, 20), (10, 20, 40), 1),
+        Share(0.3, 3, _epochs(10), _epochs(10, learning_rate=0.05), 1, (2, 3, 5, 10), (5, 10, 20), 1),
     ),
     steady_epochs=50,
 )
