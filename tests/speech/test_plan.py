@@ -112,6 +112,9 @@ def test_hard_and_soft_targets_get_the_same_utterances_and_lengths_around_their_
     hard, soft, both = (section[name] for name in ("hard", "soft", "soft and hard"))
     assert [settings(c, with_epochs=False) for c in hard] == [settings(c, with_epochs=False) for c in soft]
     assert {settings(config) for config in both} <= {settings(config) for config in soft}
+    as_long = section["hard, as long as soft"]
+    assert {settings(config) for config in as_long} <= {settings(config) for config in soft}
+    assert {config.share for config in as_long} == {0.03}
     for kind, chosen in zip(("hard", "soft"), (hard, soft), strict=True):
         rates = {getattr(of, kind).learning_rate for of in profile.section6[0].shares}
         assert rates == {{"hard": 0.1, "soft": 0.05}[kind]}  # at the full rate, soft targets on a share diverge

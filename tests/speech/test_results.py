@@ -353,7 +353,17 @@ def test_table_has_a_row_per_run(made_up: MadeUp) -> None:
     found = runs["some"]
     settings = ["seed", "share", "subset", "resample", "temperature", "hard_weight"]
     early_columns = [*(f"early_{name}" for name in REPORTED[:5]), "early_epoch"]
-    assert list(found) == ["targets", "size", "epochs", "mean", "seconds", *settings, *REPORTED, *early_columns]
+    assert list(found) == [
+        "targets",
+        "size",
+        "epochs",
+        "learning_rate",
+        "mean",
+        "seconds",
+        *settings,
+        *REPORTED,
+        *early_columns,
+    ]
     assert found["targets"].tolist() == ["hard", "ensemble", "soft", "soft", "hard"]
     assert found["size"].tolist() == ["2x64"] * 5
     assert found["epochs"].tolist() == [3, 3, 3, 3, 5]

@@ -1,6 +1,7 @@
 """Which runs each question of sections 4 and 6 needs, at each profile."""
 
 import dataclasses
+from collections.abc import Callable
 
 from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
@@ -115,8 +116,12 @@ def table5(profile: Profile, section: Section6) -> Questions:
         weight = profile.hard_weight if kind == "soft and hard" else 0.0
         return student(profile, draw, teacher=baseline(profile, draw), hard_weight=weight, **settings)
 
-    def draws(kind: str, training: str, shares: tuple[Share, ...]) -> list[AcousticModel | Student]:
-        return [trained(kind, of, draw, getattr(of, training)) for of in shares for draw in range(of.draws)]
+    def draws(kind: str) -> list[AcousticModel | Student]:
+        return [trained(kind, of, draw, getattr(of, kind)) for of in shares for draw in range(of.draws)]
+
+    def beside(kind: str, shares: tuple[Share, ...], training: Callable[[Share], Optimisation]) -> list:
+        few = {of: range(min(of.draws, section.controls)) for of in shares}
+        return [trained(kind, of, draw, training(of)) for of in shares for draw in few[of]]
 
     def lasting(kind: str, of: Share, epochs: int) -> Optimisation:
         return dataclasses.replace(getattr(of, kind), epochs=epochs)
@@ -138,9 +143,10 @@ def table5(profile: Profile, section: Section6) -> Questions:
         "full": [baseline(profile, draw) for draw in range(max(of.draws for of in shares))],
         "lengths, hard": lengths("hard"),
         "lengths, soft": lengths("soft"),
-        "hard": draws("hard", "hard", shares),
-        "soft": draws("soft", "soft", shares),
-        "soft and hard": draws("soft and hard", "soft", shares[:2]),
+        "hard": draws("hard"),
+        "soft": draws("soft"),
+        "hard, as long as soft": beside("hard", shares[:1], lambda of: lasting("hard", of, of.soft.epochs)),
+        "soft and hard": beside("soft and hard", shares[:2], lambda of: of.soft),
         "hard, constant rate": steady("hard"),
         "soft, constant rate": steady("soft"),
     }

@@ -35,12 +35,14 @@ class Section6:
     """Section 6 on one corpus.
 
     full: how the models of all its speech are trained; shares: the first is the claims' and, with the second, the
-    table's; steady: draws of the first that are trained at a constant rate, too, for steady_epochs.
+    table's; controls: draws of these on which what stands beside hard and soft targets is trained; steady: draws of the
+    first that are trained at a constant rate, too, for steady_epochs.
     """
 
     alignment: Alignment
     full: Optimisation
     shares: tuple[Share, ...]
+    controls: int = 3
     steady: int = 2
     steady_epochs: int = 100
 
@@ -54,7 +56,7 @@ class Section1:
     """
 
     draws: int = 3
-    learning_rates: tuple[float, ...] = tuple(0.0125 * 2**k for k in range(9))
+    learning_rates: tuple[float, ...] = tuple(0.025 * 2**k for k in range(7))
     rate_epochs: int = 4
     temperatures: tuple[float, ...] = (1, 2, 5)
     gradient_steps: tuple[int, ...] = (0, 20, 40, 80, 140, 280, 560)
@@ -125,10 +127,10 @@ SPEECHOCEAN = Section6(
         network_rounds=4,
     ),
     _epochs(3),
-    (  # hard and soft at one of the lengths until all are tried
-        Share(0.03, 5, _epochs(50, 256), _epochs(50, 256, 0.05), 2, (2, 3, 6, 12, 25, 50), (25, 50, 100, 200), 2),
-        Share(0.1, 3, _epochs(20, 256), _epochs(20, 256, 0.05), 1, (2, 3, 5, 10, 20), (10, 20, 40), 1),
-        Share(0.3, 3, _epochs(10), _epochs(10, learning_rate=0.05), 1, (2, 3, 5, 10), (5, 10, 20), 1),
+    (  # soft at one of the lengths until all are tried
+        Share(0.03, 5, _epochs(6, 256), _epochs(50, 256, 0.05), 2, (2, 3, 6, 12, 25, 50), (25, 50, 100), 2),
+        Share(0.1, 3, _epochs(3, 256), _epochs(20, 256, 0.05), 1, (2, 3, 5, 10, 20), (10, 20, 40), 1),
+        Share(0.3, 3, _epochs(3), _epochs(10, learning_rate=0.05), 1, (2, 3, 5, 10), (5, 10), 1),
     ),
     steady_epochs=50,
 )
