@@ -127,8 +127,8 @@ SPEECHOCEAN = Section6(
         network_rounds=4,
     ),
     _epochs(3),
-    (  # soft at one of the lengths until all are tried
-        Share(0.03, 5, _epochs(6, 256), _epochs(50, 256, 0.05), 2, (2, 3, 6, 12, 25, 50), (25, 50, 100), 2),
+    (
+        Share(0.03, 5, _epochs(6, 256), _epochs(100, 256, 0.05), 2, (2, 3, 6, 12, 25, 50), (25, 50, 100), 2),
         Share(0.1, 3, _epochs(3, 256), _epochs(20, 256, 0.05), 1, (2, 3, 5, 10, 20), (10, 20, 40), 1),
         Share(0.3, 3, _epochs(3), _epochs(10, learning_rate=0.05), 1, (2, 3, 5, 10), (5, 10), 1),
     ),
