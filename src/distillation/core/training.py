@@ -74,14 +74,20 @@ def device() -> torch.device:
     return torch.device(chosen)
 
 
+def has_bf16_units() -> bool:
+    """Whether the device multiplies matrices in bfloat16 faster than in float32: CPUs with AMX or AVX512-BF16 do."""
+    on_cpu = (torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported)
+    units = {"cuda": (torch.cuda.is_bf16_supported,), "cpu": on_cpu}.get(device().type, ())
+    return any(supported() for supported in units)
+
+
 def compute_dtype(precision: str) -> torch.dtype:
     """The dtype of the matrix products: as asked for, but float32 for bfloat16 where the device has no units for it."""
     if precision not in ("bf16", "float32", "float64"):
         raise ValueError(f"Unknown precision {precision!r}: use 'bf16', 'float32' or 'float64'.")
     if precision == "float64":
         return torch.float64
-    has_units = {"cuda": torch.cuda.is_bf16_supported, "cpu": torch.cpu._is_amx_tile_supported}.get(device().type)
-    return torch.bfloat16 if precision == "bf16" and has_units and has_units() else torch.float32
+    return torch.bfloat16 if precision == "bf16" and has_bf16_units() else torch.float32
 
 
 def batches_of(inputs: Tensor | Gatherable, jitter: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
