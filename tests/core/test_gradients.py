@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from distillation.core import objectives
-from distillation.core.gradients import _in_turn, along_training, noise_to_signal
+from distillation.core.gradients import noise_to_signal
 from distillation.core.models import mlp
-from distillation.core.training import Optimisation
 
 
 def by_loop(model: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor, temperature: float) -> dict:
@@ -44,32 +43,3 @@ def test_nets_of_other_layers_are_refused() -> None:
     targets = torch.tensor([[1.0, 0.0, 0.0, 0.0]]).expand(8, 4)
     with pytest.raises(ValueError, match="linear layers"):
         noise_to_signal(model, torch.rand(8, 6), targets, 1.0)
-
-
-def test_cases_are_drawn_in_turn() -> None:
-    draw = _in_turn(10, 4)
-    drawn = torch.cat([draw() for _ in range(5)])
-    assert all(sorted(part.tolist()) == list(range(10)) for part in drawn.split(10))
-
-
-def test_a_net_is_measured_from_its_start_on_after_the_numbers_of_steps_asked_for() -> None:
-    torch.manual_seed(0)
-    model, inputs, targets = mlp((6, 5, 3)), torch.randn(12, 6), torch.randint(3, (12,))
-    start = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-    settings = Optimisation(epochs=1, batch_size=4, learning_rate=0.1, precision="float32")
-    batches: list[int] = []
-
-    def loss(logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        batches.append(len(index))
-        return torch.nn.functional.cross_entropy(logits, targets.to(logits.device)[index])
-
-    def measure(model: torch.nn.Module) -> dict:
-        weights = torch.nn.utils.parameters_to_vector(model.parameters()).detach().cpu()
-        return {"taken": len(batches), "moved": (weights - start).norm().item()}
-
-    found = along_training(model, inputs, loss, settings, (0, 2, 8), measure)
-    assert [row["step"] for row in found] == [0, 2, 8]
-    assert batches[-8:] == [4] * 8
-    assert found[0]["moved"] == 0 < found[1]["moved"] < found[2]["moved"]
-    later = along_training(mlp((6, 5, 3)), inputs, loss, settings, (2, 4), measure)
-    assert [row["step"] for row in later] == [2, 4]

@@ -15,12 +15,10 @@ from distillation.core.statistics import (
     best_of,
     estimate,
     indistinguishable_from_best,
-    last_within,
     presuming,
-    ratio,
     similar,
 )
-from distillation.mnist.results import difference
+from distillation.mnist.results import difference, ratio
 
 figures = st.floats(-1e4, 1e4)
 samples = st.lists(figures, min_size=2, max_size=8).filter(lambda values: np.std(values) > 1e-3)
@@ -211,19 +209,3 @@ def test_ratio_is_that_of_the_logarithms(values: list[float], factor: float) -> 
     assert 0 < found.low <= found.mean <= found.high
     assert found.mean == pytest.approx(factor * float(np.exp(np.mean(np.log(values)))))
     assert (turned.mean, turned.low) == pytest.approx((1 / found.mean, 1 / found.high), rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("values", "found"),
-    [
-        ([3.0, 1.0, 1.9, 5.0], 0.4),
-        ([3.0, 1.0, 2.0, 1.5], 0.2),  # a setting beyond a worse one does not count
-        ([3.0, 1.0, 1.5, 1.2], 0.8),
-        ([3.0, 1.0, math.nan, 1.2], 0.2),
-        ([1.0, 1.5, 3.0, 4.0], 0.2),
-    ],
-)
-def test_the_last_setting_within_a_limit_is_counted_from_the_best_on(values: list[float], found: float) -> None:
-    order = [2, 0, 3, 1]
-    settings = [0.1, 0.2, 0.4, 0.8]
-    assert last_within([settings[n] for n in order], [values[n] for n in order], 2 * 1.0) == found

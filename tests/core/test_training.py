@@ -194,7 +194,6 @@ def test_logits_of_more_cases_than_a_chunk_are_in_order() -> None:
 def test_bf16_needs_units(units: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, on_cpu: None) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units)
-    assert training.has_bf16_units() is units
     assert training.compute_dtype("bf16") is dtype
     assert training.compute_dtype("float32") is torch.float32
 
@@ -205,7 +204,7 @@ def test_unknown_precision_is_refused() -> None:
 
 
 def test_bf16_trains_weights_kept_in_float32(monkeypatch: pytest.MonkeyPatch, on_cpu: None) -> None:
-    monkeypatch.setattr(training, "has_bf16_units", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     coarse = weights_after(dataclasses.replace(PLAIN, precision="bf16"))
     fine = weights_after(PLAIN)
     assert {p.dtype for p in coarse} == {torch.float32}

@@ -12,7 +12,7 @@ from distillation.core.store import Store
 from distillation.core.sweep import sweep
 from distillation.core.training import Optimisation
 from distillation.mnist import nets as mnist
-from distillation.mnist.measurements import EnsembleErrors, GradientNoiseAlong
+from distillation.mnist.measurements import EnsembleErrors, GradientNoiseAlong, _in_turn
 from distillation.mnist.nets import Ensemble, Net, Shifted, Student, transfer_images
 
 BRIEF = Optimisation(2, 128, 0.1)  # of 50 steps each
@@ -50,6 +50,12 @@ def test_gradients_are_measured_from_the_start_to_the_end_of_the_nets_own_traini
 def test_gradients_beyond_the_training_are_refused(taught: Store) -> None:
     with pytest.raises(ValueError, match="takes 100 steps, but the gradients are measured until 150"):
         GradientNoiseAlong(PLAIN, steps=(0, 50, 150)).run(taught)
+
+
+def test_cases_are_drawn_in_turn() -> None:
+    draw = _in_turn(10, 4)
+    drawn = torch.cat([draw() for _ in range(5)])
+    assert all(sorted(part.tolist()) == list(range(10)) for part in drawn.split(10))
 
 
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])

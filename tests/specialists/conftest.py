@@ -93,7 +93,8 @@ def made(records_of_styles: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     monkeypatch.setenv("DISTILLATION_JOBS", "1")
-    monkeypatch.setattr("distillation.core.training.has_bf16_units", lambda: False)  # the same numbers everywhere
+    for units in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, units, lambda: False)  # the same numbers everywhere
     yield Made(records_of_styles)
     torch.set_num_threads(threads)
 

@@ -1,14 +1,9 @@
 """How much the gradient varies between cases (section 1)."""
 
-import dataclasses
-import math
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from distillation.core import objectives
-from distillation.core.training import Gatherable, Loss, Optimisation, train
 
 
 def noise_to_signal(model: nn.Sequential, inputs: Tensor, targets: Tensor, temperature: float) -> dict:
@@ -39,47 +34,3 @@ def noise_to_signal(model: nn.Sequential, inputs: Tensor, targets: Tensor, tempe
         signal += (gradient.T @ with_bias / cases).square().sum().item()
     noise = squares / cases - signal
     return {"noise": noise, "signal": signal, "ratio": noise / signal}
-
-
-def along_training(
-    model: nn.Module,
-    inputs: Tensor | Gatherable,
-    loss: Loss,
-    settings: Optimisation,
-    steps: tuple[int, ...],
-    measure: Callable[[nn.Module], dict],
-) -> list[dict]:
-    """Train the model in place; return {"step": ...} | measure(model) after each number of steps, 0 for the start.
-
-    The training takes as many steps as the last of them says, whatever the epochs of the settings; inputs and loss: as
-    those of `training.train`.
-    """
-    stride = math.gcd(*steps)
-    measured = [{"step": 0} | measure(model)] if 0 in steps else []
-    taken = 0
-
-    def after(model: nn.Module) -> dict:
-        nonlocal taken
-        taken += stride
-        if taken in steps:
-            measured.append({"step": taken} | measure(model))
-        return {}
-
-    settings = dataclasses.replace(settings, epochs=steps[-1] // stride)
-    order = _in_turn(len(inputs), stride * min(settings.batch_size, len(inputs)))
-    train(model, inputs, loss, settings, order=order, after_epoch=after)
-    return measured
-
-
-def _in_turn(cases: int, number: int) -> Callable[[], Tensor]:
-    """Draws so many cases at a time, all of them in a random order before any comes again."""
-    waiting = torch.zeros(0, dtype=torch.long)
-
-    def draw() -> Tensor:
-        nonlocal waiting
-        while len(waiting) < number:
-            waiting = torch.cat([waiting, torch.randperm(cases)])
-        drawn, waiting = waiting[:number], waiting[number:]
-        return drawn
-
-    return draw

@@ -50,24 +50,6 @@ def estimate(values) -> Estimate:
     return Estimate(mean, mean - half, mean + half, values)
 
 
-def ratio(a, b) -> Estimate:
-    """Geometric mean of a / b with its 95 % interval, from the paired logarithms; one positive value per seed each."""
-    values = np.asarray(a, float) / np.asarray(b, float)
-    found = estimate(np.log(values))
-    return Estimate(math.exp(found.mean), math.exp(found.low), math.exp(found.high), tuple(values.tolist()))
-
-
-def last_within(settings, values, limit: float) -> float:
-    """The largest setting, from the one of the lowest value on, up to which all values stay under the limit.
-
-    values: lower is better, NaN (a diverged run) is never under it.
-    """
-    order = np.argsort(settings)
-    settings, values = np.asarray(settings)[order], np.asarray(values, float)[order]
-    best = int(np.nanargmin(values))
-    return settings[best + int(np.argmin(np.append(values[best:] < limit, False))) - 1].item()
-
-
 def indistinguishable_from_best(values: dict[float, list[float]]) -> tuple[float, tuple[float, ...]]:
     """The setting with the lowest mean, and all settings whose paired difference from it has an interval over zero.
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from distillation import commit, processor
 from distillation.core.store import Configuration, Store, has_diverged, results_folder
-from distillation.core.training import Diverged, device, has_bf16_units
+from distillation.core.training import Diverged, compute_dtype, device
 
 Questions = Mapping[str, list[Configuration]]  # the runs that each question needs
 Plan = Mapping[str, Questions]  # by notebook ("02")
@@ -157,7 +157,7 @@ def environment() -> dict:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "device": device().type,
-        "matrix_units": device().type == "cpu" and has_bf16_units(),
+        "matrix_units": device().type == "cpu" and compute_dtype("bf16") is torch.bfloat16,
         "processor": processor(),
         "cores": joblib.cpu_count(),
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor, cpu, nn
 from torch.optim.sgd import sgd
 
 from distillation.core.models import clip_incoming_norms
@@ -74,20 +74,14 @@ def device() -> torch.device:
     return torch.device(chosen)
 
 
-def has_bf16_units() -> bool:
-    """Whether the device multiplies matrices in bfloat16 faster than in float32: CPUs with AMX or AVX512-BF16 do."""
-    on_cpu = (torch.cpu._is_amx_tile_supported, torch.cpu._is_avx512_bf16_supported)
-    units = {"cuda": (torch.cuda.is_bf16_supported,), "cpu": on_cpu}.get(device().type, ())
-    return any(supported() for supported in units)
-
-
 def compute_dtype(precision: str) -> torch.dtype:
     """The dtype of the matrix products: as asked for, but float32 for bfloat16 where the device has no units for it."""
-    if precision not in ("bf16", "float32", "float64"):
+    units = {"cuda": [torch.cuda.is_bf16_supported], "cpu": [cpu._is_amx_tile_supported, cpu._is_avx512_bf16_supported]}
+    coarse = torch.bfloat16 if any(here() for here in units.get(device().type, [])) else torch.float32
+    dtypes = {"bf16": coarse, "float32": torch.float32, "float64": torch.float64}
+    if precision not in dtypes:
         raise ValueError(f"Unknown precision {precision!r}: use 'bf16', 'float32' or 'float64'.")
-    if precision == "float64":
-        return torch.float64
-    return torch.bfloat16 if precision == "bf16" and has_bf16_units() else torch.float32
+    return dtypes[precision]
 
 
 def batches_of(inputs: Tensor | Gatherable, jitter: int, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

@@ -1,13 +1,16 @@
 """What is measured on nets beside their errors: the noise of their gradients, and what ensembles of them answer."""
 
+import dataclasses
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from distillation.core.gradients import along_training, noise_to_signal
+from distillation.core.gradients import noise_to_signal
 from distillation.core.store import Configuration, Store
 from distillation.core.training import device, logits_of, train
 from distillation.mnist.nets import (
@@ -101,18 +104,42 @@ class GradientNoiseAlong(Configuration):
             temperature, targets = net.temperature, soft_targets(net.teacher, net.temperature, store)[few]
         else:
             temperature, targets = 1.0, F.one_hot(training_labels(data, few), len(data.class_names)).float()
+        measured: list[dict] = []
+        stride = math.gcd(*self.steps)
+        taken = [0]
 
         def measure(model: nn.Module) -> dict:
-            return noise_to_signal(model, inputs[: self.cases].to(device()), targets.to(device()), temperature)
+            if taken[0] in self.steps:
+                found = noise_to_signal(model, inputs[: self.cases].to(device()), targets.to(device()), temperature)
+                measured.append({"step": taken[0]} | found)
+            taken[0] += stride
+            return {}
 
-        steps = net.optimisation.epochs * (len(chosen) // min(net.optimisation.batch_size, len(chosen)))
+        batch = min(net.optimisation.batch_size, len(chosen))
+        steps = net.optimisation.epochs * (len(chosen) // batch)
         if steps != self.steps[-1]:
             raise ValueError(
                 f"The training takes {steps} steps, but the gradients are measured until {self.steps[-1]}."
             )
+        measure(model)
+        settings = dataclasses.replace(net.optimisation, epochs=steps // stride)
         loss = loss_of(net, data, chosen, store)
-        along = along_training(model, inputs, loss, net.optimisation, self.steps, measure)
-        return {"metrics": {"along": along}, "history": []}
+        train(model, inputs, loss, settings, order=_in_turn(len(chosen), stride * batch), after_epoch=measure)
+        return {"metrics": {"along": measured}, "history": []}
+
+
+def _in_turn(cases: int, number: int) -> Callable[[], Tensor]:
+    """Draws so many cases at a time, all of them in a random order before any comes again."""
+    waiting = torch.zeros(0, dtype=torch.long)
+
+    def draw() -> Tensor:
+        nonlocal waiting
+        while len(waiting) < number:
+            waiting = torch.cat([waiting, torch.randperm(cases)])
+        drawn, waiting = waiting[:number], waiting[number:]
+        return drawn
+
+    return draw
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best, last_within, ratio
+from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best
 from distillation.core.sweep import Results
 from distillation.mnist import paper, plan
 from distillation.mnist.nets import Net, Student
@@ -88,6 +88,13 @@ def _row(config: Net | Student, metrics: dict) -> dict:
     return row
 
 
+def ratio(a, b) -> Estimate:
+    """Geometric mean of a / b with its 95 % interval, from the paired logarithms; one positive value per seed each."""
+    values = np.asarray(a, float) / np.asarray(b, float)
+    found = estimate(np.log(values))
+    return Estimate(math.exp(found.mean), math.exp(found.low), math.exp(found.high), tuple(values.tolist()))
+
+
 def difference(a, b) -> Estimate:
     """Mean of a - b with Welch's 95 % interval; a and b hold one value per seed, unpaired."""
     a, b = np.asarray(a, float), np.asarray(b, float)
@@ -136,7 +143,11 @@ def largest_learning_rates(runs: MnistResults) -> pd.DataFrame:
 
 def largest_usable(group: pd.DataFrame) -> float:
     """The largest learning rate, from the best on, up to which errors stay under twice the best."""
-    return last_within(group["learning_rate"], group["errors"], 2 * group["errors"].min())
+    group = group.sort_values("learning_rate")
+    fine = (group["errors"] < 2 * group["errors"].min()).to_numpy()
+    best = int(np.nanargmin(group["errors"].astype(float)))
+    last = best + int(np.argmin(np.append(fine[best:], False))) - 1
+    return group["learning_rate"].iloc[last]
 
 
 def learning_rate_ratio(runs: MnistResults) -> Estimate:

@@ -7,24 +7,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from distillation.core.gradients import along_training, noise_to_signal
+from distillation.core.gradients import noise_to_signal
 from distillation.core.store import Configuration, Store
-from distillation.core.training import device
+from distillation.core.training import device, train
 from distillation.speech.nets import AcousticModel, Student, build, labels_of, loss_of, soft_targets, training_part
 
 
 @dataclass(frozen=True)
-class GradientNoiseAlong(Configuration):
+class GradientNoise(Configuration):
     """Per-frame gradients along a net's own training (section 1): of hard targets, or of a `Student`'s soft ones.
 
-    steps: after how many they are measured, 0 for the start; frames: of the net's training frames, drawn at random.
+    They are measured at the start and after each epoch, on frames of the net's training part, drawn at random.
     """
 
     experiment: ClassVar[str] = "gradients"
     has_tensors: ClassVar[bool] = False
 
     net: AcousticModel | Student
-    steps: tuple[int, ...]
     frames: int = 1500
     threads: int = 1
 
@@ -38,7 +37,7 @@ class GradientNoiseAlong(Configuration):
         return [self.alignment, *([self.net.teacher] if isinstance(self.net, Student) else [])]
 
     def run(self, store: Store) -> dict:
-        """Metrics: noise to signal after each number of steps ("along"), and of soft targets the entropy, in nats."""
+        """Metrics: noise to signal at the start and after each epoch ("along"); the entropy of soft targets, nats."""
         net, labels = self.net, labels_of(self.alignment, store)
         part, rows = training_part(net)
         hard = labels.of["train"][rows]
@@ -58,5 +57,5 @@ class GradientNoiseAlong(Configuration):
         def measure(model: nn.Module) -> dict:
             return noise_to_signal(model, inputs, targets, temperature)
 
-        along = along_training(model, part.windows, loss, net.optimisation, self.steps, measure)
+        along = [measure(model), *train(model, part.windows, loss, net.optimisation, after_epoch=measure)]
         return {"metrics": {"along": along} | entropy, "history": []}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
-from distillation.speech.measurements import GradientNoiseAlong
+from distillation.speech.measurements import GradientNoise
 from distillation.speech.nets import AcousticModel, Constant, Stretched, Student, Transfer
 from distillation.speech.profiles import NEXT, Profile, Section6, Share, baseline, ensemble, profile, student
 
@@ -38,22 +38,24 @@ def section1(profile: Profile) -> Questions:
 
     def net(draw: int, temperature: float | None = None, **changes) -> AcousticModel | Student:
         """On soft targets at this temperature, else on hard ones."""
+        training = least.hard if temperature is None else least.soft
         settings = {"share": least.share, "subset": draw}
+        settings["optimisation"] = dataclasses.replace(training, epochs=asked.epochs, **changes)
         if temperature is None:
-            return baseline(profile, 100 + draw, **settings, optimisation=dataclasses.replace(least.hard, **changes))
+            return baseline(profile, 100 + draw, **settings)
         soft = {"teacher": baseline(profile, draw), "hard_weight": 0.0, "temperature": temperature}
-        return student(profile, draw, **settings, **soft, optimisation=dataclasses.replace(least.soft, **changes))
+        return student(profile, draw, **settings, **soft)
 
     draws, shares = range(asked.draws), table5(profile, of)
     return {
         "less data": [*shares["full"], *shares["hard"], *shares["soft"]],
         "gradients along training": [
-            GradientNoiseAlong(net(draw, temperature), asked.gradient_steps, asked.gradient_frames)
+            GradientNoise(net(draw, temperature), asked.frames)
             for temperature in (None, *asked.temperatures)
             for draw in draws
         ],
         "largest learning rate": [
-            net(draw, temperature, epochs=asked.rate_epochs, learning_rate=rate)
+            net(draw, temperature, learning_rate=rate)
             for temperature in (None, profile.temperature)
             for rate in asked.learning_rates
             for draw in draws

@@ -51,16 +51,15 @@ class Section6:
 class Section1:
     """The claims of section 1, on the smallest share of section 6's first corpus.
 
-    draws: of the share; learning_rates: the grid, on which nets take rate_epochs; temperatures: of soft targets whose
-    gradients are measured after each number of gradient_steps.
+    draws: of the share; learning_rates: the grid; temperatures: of soft targets whose gradients are measured, on
+    frames of the training; epochs: of these nets and those of the grid.
     """
 
     draws: int = 3
     learning_rates: tuple[float, ...] = tuple(0.025 * 2**k for k in range(7))
-    rate_epochs: int = 4
     temperatures: tuple[float, ...] = (1, 2, 5)
-    gradient_steps: tuple[int, ...] = (0, 20, 40, 80, 140, 280, 560)
-    gradient_frames: int = 1500
+    frames: int = 1500
+    epochs: int = 4
 
 
 @dataclass(frozen=True)

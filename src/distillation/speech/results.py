@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best, last_within, ratio
+from distillation.core.statistics import Estimate, estimate, indistinguishable_from_best
 from distillation.core.sweep import Results
 from distillation.speech import plan
 from distillation.speech.nets import AcousticModel, Config, Ensemble, Stretched, Student
@@ -220,34 +220,37 @@ def lengths(runs: SpeechResults, kind: str) -> pd.DataFrame:
 
 
 def gradients_along(runs: SpeechResults) -> pd.DataFrame:
-    """Noise to signal of gradients along nets' trainings: temperature (NaN: hard targets), subset, step, ratio, signal.
+    """Noise to signal of gradients along trainings: temperature (NaN: hard targets), subset, epoch, ratio, signal.
 
-    entropy: of the soft targets, in nats.
+    epoch: 0 for the start; entropy: of the soft targets, in nats.
     """
     rows = []
     for config in runs.configs("gradients along training"):
         metrics = runs.store.metrics(config)
         of = {"temperature": getattr(config.net, "temperature", np.nan), "subset": config.net.subset}
         of["entropy"] = metrics.get("entropy", 0.0)
-        rows += [of | {name: row[name] for name in ("step", "ratio", "signal")} for row in metrics["along"]]
+        rows += [
+            of | {"epoch": epoch} | {name: row[name] for name in ("ratio", "signal")}
+            for epoch, row in enumerate(metrics["along"])
+        ]
     return pd.DataFrame(rows)
 
 
 def gradient_ratio(runs: SpeechResults, temperature: float) -> Estimate:
-    """Noise to signal under soft targets over that under hard ones: geometric mean over the steps measured, by draw."""
+    """Noise to signal under soft targets over that under hard ones, in the geometric mean over a training, by draw."""
     found = gradients_along(runs).assign(log=lambda table: np.log(table["ratio"]))
     hard, soft = found[found["temperature"].isna()], found[found["temperature"] == temperature]
-    return ratio(*(np.exp(each.groupby("subset")["log"].mean()) for each in (soft, hard)))
+    return estimate(np.exp(soft.groupby("subset")["log"].mean() - hard.groupby("subset")["log"].mean()))
 
 
 def learning_rate_ratio(runs: SpeechResults, equal: bool = True) -> Estimate:
-    """Largest usable learning rate under soft targets over that under hard ones: geometric mean over draws.
+    """Largest usable learning rate under soft targets over that under hard ones, by draw.
 
     Usable: from the best on, up to where development frame accuracy falls below nine tenths of the best.  equal: as if
     both losses were scaled to gradients of one norm at the start; a loss that is multiplied by a number needs the
     learning rate divided by it.
     """
-    found, start = runs["largest learning rate"], gradients_along(runs).query("step == 0")
+    found, start = runs["largest learning rate"], gradients_along(runs).query("epoch == 0")
     largest = {
         targets: pd.Series({draw: _largest_usable(group) for draw, group in rows.groupby("subset")})
         for targets, rows in found.groupby("targets")
@@ -257,12 +260,14 @@ def learning_rate_ratio(runs: SpeechResults, equal: bool = True) -> Estimate:
         for rows in (start[start["temperature"] == runs.profile.temperature], start[start["temperature"].isna()])
     ]
     scale = norms[0] / norms[1] if equal else 1.0
-    return ratio(largest["soft"] * scale, largest["hard"])
+    return estimate(largest["soft"] * scale / largest["hard"])
 
 
 def _largest_usable(group: pd.DataFrame) -> float:
-    lost = -group["development_frame_accuracy"].astype(float)
-    return last_within(group["learning_rate"], lost, 0.9 * lost.min())
+    """The largest rate, from the best on, before accuracy falls below nine tenths of the best; diverged: NaN."""
+    accuracy = group.set_index("learning_rate")["development_frame_accuracy"].astype(float).sort_index()
+    beyond = accuracy[accuracy.idxmax() :]
+    return beyond.index[(beyond >= 0.9 * accuracy.max()).cumprod() == 1][-1]
 
 
 def _counts(runs: SpeechResults, name: str, value: str) -> np.ndarray:
