@@ -67,7 +67,7 @@ def test_page_has_every_claim_and_question_with_all_its_records() -> None:
     of_name = dict(re.findall(r"^\[([0-9a-f]{8})\]: (.+)$", PAGE, re.MULTILINE))
     parts = dict(re.findall(r"^### (Notebook .+?)\n\n(.+?)\n\n", PAGE, re.MULTILINE | re.DOTALL))
     for results in wings.results():
-        for question in (*results.questions, "examples"):
+        for question in (*results.questions, *wings.shown(results)):
             part = parts.pop(results.heading(question), None)
             if part is None:  # of a question that two notebooks ask, with one heading
                 assert sum(question in questions for questions in results.plan.values()) > 1

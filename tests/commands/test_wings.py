@@ -13,11 +13,21 @@ from distillation.core.store import Configuration, StoreError, load_tensors, sav
 from distillation.core.sweep import Results
 from distillation.mnist.examples import Examples
 from distillation.specialists.examples import PictureExamples
-from distillation.speech.examples import SpeechExamples
+from distillation.speech.examples import OF_SHARES, SpeechExamples
 
-LOADERS = {"digits": Examples, "speech": SpeechExamples, "pictures": PictureExamples}
-every_wing = pytest.mark.parametrize(
-    ("wing", "module"), [*zip(wings.EXAMPLES, wings.RESULTS, strict=True)], ids=[wing.NAME for wing in wings.EXAMPLES]
+LOADERS = {
+    "digits": Examples.load,
+    "speech": SpeechExamples.load,
+    OF_SHARES: lambda results: SpeechExamples.load(results, OF_SHARES),
+    "pictures": PictureExamples.load,
+}
+every_file = pytest.mark.parametrize(
+    ("source", "wing", "module"),
+    [
+        pytest.param(source, wing, module, id=name)
+        for wing, module in zip(wings.EXAMPLES, wings.RESULTS, strict=True)
+        for source, (name, _, _) in wing.SHOWN.items()
+    ],
 )
 
 
@@ -52,50 +62,52 @@ def test_nothing_that_is_published_is_run_again(notebook: str, clone: Path, refu
         assert results.records(question)
 
 
-@every_wing
+@every_file
 def test_published_examples_are_not_made_again(
-    wing: ModuleType, module: ModuleType, clone: Path, refused: None, monkeypatch: pytest.MonkeyPatch
+    source: str, wing: ModuleType, module: ModuleType, clone: Path, refused: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    name, _, _ = wing.SHOWN[source]
+
     def refuse(*_: object) -> None:
-        raise AssertionError(f"{wing.NAME} are collected again")
+        raise AssertionError(f"{name} are collected again")
 
     monkeypatch.setattr(wing, "collect", refuse)
     for train in (False, True):
-        assert LOADERS[wing.NAME].load(module.results("paper", train=train))
+        assert LOADERS[name](module.results("paper", train=train))
 
 
-@every_wing
+@every_file
 def test_stale_examples_are_refused_or_where_one_trains_made_again(
-    wing: ModuleType, module: ModuleType, clone: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, wing: ModuleType, module: ModuleType, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = module.results("paper")
-    path = examples.path_of(results, wing.NAME)
+    results, (name, sources, _) = module.results("paper"), wing.SHOWN[source]
+    path = examples.path_of(results, name)
     tensors, texts = load_tensors(path)
     path.unlink()  # which is a link to the published one
     save_tensors(tensors, path, texts | {"sources": f"{texts['sources']}0"})  # as if a net had been trained again
     with pytest.raises(StoreError, match="is from other nets"):
-        LOADERS[wing.NAME].load(results)
+        LOADERS[name](results)
     made: list[Configuration] = []
 
-    def collect(of: Results) -> examples.Cases:
-        assert made == wing.sources(of)
+    def collect(of: Results, *_: str) -> examples.Cases:
+        assert made == sources(of)
         return tensors, texts["described"]
 
     monkeypatch.setattr("distillation.core.examples.sweep", lambda nets, *_, **__: made.extend(nets))
     monkeypatch.setattr(wing, "collect", collect)
     for _ in range(2):  # once is enough
-        assert LOADERS[wing.NAME].load(module.results("paper", train=True))
+        assert LOADERS[name](module.results("paper", train=True))
         assert load_tensors(path)[1] == texts
-        assert made == wing.sources(results)
+        assert made == sources(results)
 
 
-@every_wing
-def test_what_examples_hold_is_of_planned_runs(wing: ModuleType, module: ModuleType) -> None:
-    results = module.results("paper")
-    nets = [*wing.sources(results), *wing.published_nets(results).values()]
+@every_file
+def test_what_examples_hold_is_of_planned_runs(source: str, wing: ModuleType, module: ModuleType) -> None:
+    results, (name, sources, _) = module.results("paper"), wing.SHOWN[source]
+    nets = [*sources(results), *wing.published_nets(results).values()]
     assert all(map(results.store.has, nets))
     assert set(wing.published_nets(results)) <= {path.stem for path in (PUBLISHED / "models").iterdir()}
-    (saved,) = [path for path in (PUBLISHED / "examples").glob("*.safetensors") if path.stem == wing.NAME]
+    (saved,) = [path for path in (PUBLISHED / "examples").glob("*.safetensors") if path.stem == name]
     assert all(isinstance(tensor, torch.Tensor) for tensor in load_tensors(saved)[0].values())
 
 

@@ -374,5 +374,6 @@ def test_headings_name_a_questions_first_notebook() -> None:
     assert found.heading("tails") == "Notebook 02: tails"
     assert found.heading("both") == "Notebook 01: both"
     assert found.heading("examples") == "Notebook 01: examples"
+    assert found.heading("examples 02") == "Notebook 02: examples"
     with pytest.raises(ValueError, match="empty"):
         found.heading("edge")

@@ -21,7 +21,7 @@ from distillation.specialists import results as specialists_results
 from distillation.specialists.examples import BROKEN, CLASSES, FIXED, LETTERS, SUBSETS, PictureExamples
 from distillation.speech import alignment
 from distillation.speech import results as speech_results
-from distillation.speech.examples import SYSTEMS, WEIGHTS, SpeechExamples
+from distillation.speech.examples import NAME, SYSTEMS, WEIGHTS, SpeechExamples
 from distillation.speech.recogniser.filterbanks import Features, windows_of
 from distillation.speech.results import lengths
 
@@ -68,7 +68,7 @@ def test_published_acoustic_weights_fit_the_published_examples(name: str) -> Non
         windows = windows_of(Features(example.features.float(), (len(example.features),)))
         probabilities = logits_of(model, windows).softmax(-1)
         right += (probabilities.argmax(-1) == example.labels).float().mean().item() / len(examples.utterances)
-        for system in {system for system, question in SYSTEMS.items() if question == WEIGHTS[name]}:
+        for system in {system for system, question in SYSTEMS[NAME].items() if question == WEIGHTS[name]}:
             by_phone = probabilities.new_zeros(len(probabilities), len(examples.phones))
             by_phone.index_add_(1, examples.phone_of, probabilities)
             published = example.posteriors[system].float()

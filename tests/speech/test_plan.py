@@ -12,7 +12,7 @@ from distillation.core.sweep import with_all_they_start_from
 from distillation.speech import alignment, nets, profiles
 from distillation.speech.alignment import Alignment
 from distillation.speech.nets import AcousticModel, Config, Constant, Ensemble, Stretched, Student, Transfer
-from distillation.speech.plan import plan, section4, section6
+from distillation.speech.plan import plan, section1, section4, section6
 from distillation.speech.profiles import NEXT, PAPER, QUICK, SMOKE, Profile, student
 from distillation.speech.profiles import profile as profile_of
 from distillation.speech.recogniser.corpus import corpus
@@ -44,8 +44,10 @@ def steps(config: AcousticModel | Student, frames: int = 480_000) -> float:
 
 @every_profile
 def test_questions_are_asked_once_and_have_runs(profile: Profile) -> None:
-    assert plan(profile) == {"03": section4(profile), "05": section6(profile)}
-    assert not set(section4(profile)) & set(section6(profile))
+    assert plan(profile) == {"03": section4(profile) | section1(profile), "05": section6(profile)}
+    assert len(section4(profile) | section1(profile) | section6(profile)) == sum(
+        len(section(profile)) for section in (section1, section4, section6)
+    )
     for name, asked in (section4(profile) | section6(profile)).items():
         assert len(set(asked)) == len(asked), name
         assert asked or (name == "sizes" and not profile.sizes)
@@ -77,8 +79,13 @@ def test_teachers_and_members_are_runs_that_are_shown_too(profile: Profile, tmp_
 
 
 @every_profile
-def test_all_share_one_alignment(profile: Profile) -> None:
-    assert {config.alignment for config in configs(profile)} == {profile.alignment}
+def test_a_corpus_has_one_alignment(profile: Profile) -> None:
+    first, *others = (of.alignment for of in profile.section6)
+    beside = {f"{alignment.dataset}: ": alignment for alignment in others}
+    for name, asked in (section4(profile) | section6(profile)).items():
+        wanted = profile.alignment if name in section4(profile) else first
+        wanted = next((alignment for prefix, alignment in beside.items() if name.startswith(prefix)), wanted)
+        assert {config.alignment for config in asked if not isinstance(config, Alignment)} <= {wanted}, name
     assert section4(profile)["alignment"] == [profile.alignment]
     assert profile.dataset == profile.alignment.dataset
 
@@ -164,14 +171,29 @@ def test_a_constant_rate_is_all_that_its_runs_differ_by(profile: Profile) -> Non
             assert vars(config.optimisation) == vars(other.optimisation)
 
 
+@every_plan
+def test_section_1_compares_hard_and_soft_targets_on_the_same_speech(profile: Profile) -> None:
+    section, least = section1(profile), section6(profile)
+    assert set(section["less data"]) == {*least["full"], *least["hard"], *least["soft"]}
+    gradients, rates = section["gradients along training"], section["largest learning rate"]
+    for compared in ([config.net for config in gradients], rates):
+        hard = [net for net in compared if isinstance(net, AcousticModel)]
+        soft = [net for net in compared if isinstance(net, Student)]
+        assert {net.subset for net in hard} == {net.subset for net in soft} == set(range(profile.section1.draws))
+        assert {net.share for net in compared} == {0.03}
+        assert all(net.hard_weight == 0 and net.teacher == least["full"][net.subset] for net in soft)
+    tried = {kind: {net.optimisation for net in rates if isinstance(net, kind)} for kind in (AcousticModel, Student)}
+    assert tried[AcousticModel] == tried[Student]
+    assert {training.learning_rate for training in tried[Student]} == set(profile.section1.learning_rates)
+    assert {config.net.temperature for config in gradients if isinstance(config.net, Student)} >= {profile.temperature}
+
+
 def test_a_second_corpus_has_its_questions_under_its_name() -> None:
-    both = replace(PAPER, section6=(NEXT.section6[0], PAPER.section6[0]))
-    first, second = section6(replace(both, section6=both.section6[:1])), section6(PAPER)
-    assert section6(both) == first | {f"an4: {name}": asked for name, asked in second.items()}
+    first, second = (section6(replace(PAPER, section6=(of,))) for of in PAPER.section6)
+    assert section6(PAPER) == first | {f"an4: {name}": asked for name, asked in second.items()}
     assert {config.alignment.dataset for config in first["hard"]} == {"speechocean762"}
-    beside = SpeechResults(both, plan(both)).beside
-    assert beside.questions == second
-    assert SpeechResults(PAPER, plan(PAPER)).beside is None
+    assert SpeechResults(PAPER, plan(PAPER)).beside.questions == second
+    assert SpeechResults(QUICK, plan(QUICK)).beside is None
 
 
 @every_profile
@@ -239,9 +261,9 @@ def test_plans_are_made_without_a_look_at_data_or_results(profile: Profile, monk
     assert plan(profile) == before
 
 
-def test_the_published_run_is_on_an4_and_of_the_papers_size() -> None:
+def test_the_published_run_is_on_both_corpora_and_of_the_papers_size() -> None:
     assert PAPER.dataset == "an4"
-    assert {config.alignment.dataset for config in configs(PAPER)} == {"an4"}
+    assert [of.alignment.dataset for of in PAPER.section6] == ["speechocean762", "an4"]
     assert PAPER.ensemble_size == 10
     assert PAPER.temperatures == (1, 2, 5, 10)
     assert ((2560,) * 8) in {config.hidden for config in section4(PAPER)["sizes"]}

@@ -173,3 +173,13 @@ def test_the_committed_split_and_digests_are_of_the_whole_corpus() -> None:
     assert (len(speechocean.TEST_SPEAKERS), len(speechocean.DEVELOPMENT_SPEAKERS)) == (42, 18)
     assert not speechocean.TEST_SPEAKERS & speechocean.DEVELOPMENT_SPEAKERS
     assert speakers.keys() > speechocean.TEST_SPEAKERS | speechocean.DEVELOPMENT_SPEAKERS
+    assert speechocean.CHILDREN < speechocean.TEST_SPEAKERS
+
+
+def test_the_children_of_the_test_speakers_are_those_under_19() -> None:
+    corpus_folder = speechocean.find()
+    if corpus_folder is None or corpus_folder.is_file():
+        pytest.skip("speechocean762 is not unpacked here")
+    lines = (corpus_folder.parent / "test" / "spk2age").read_text("utf-8").split()
+    ages = dict(zip(lines[::2], map(int, lines[1::2]), strict=True))
+    assert {name for name in speechocean.TEST_SPEAKERS if ages[name] < 19} == speechocean.CHILDREN

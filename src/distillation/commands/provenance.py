@@ -35,7 +35,7 @@ def page() -> str:
     for notebook, name in NOTEBOOK_NAMES.items():
         (results,) = [each for each in found if notebook in each.plan]
         parts += [f"## {name}", f"[The notebook](../../notebooks/{name}.ipynb)."]
-        for source in [*results.plan[notebook], "examples"]:
+        for source in [*results.plan[notebook], *wings.shown(results)]:
             if results.heading(source).startswith(f"Notebook {notebook}:"):
                 read = files_of(results, source)
                 files |= read
@@ -56,12 +56,11 @@ def of_claim(claim: Claim, results: Results) -> str:
 
 
 def files_of(results: Results, source: str) -> set[Path]:
-    """The files that a question, or "examples", shows: records, and what was made from trained nets."""
+    """The files that a question, or a file of examples, shows: records, and what was made from trained nets."""
     store = results.store
-    if source == "examples":
-        wing = wings.EXAMPLES[[type(each) for each in wings.results()].index(type(results))]
-        nets = wing.sources(results)
-        return {examples.path_of(results, wing.NAME), *map(store.path, nets)}
+    if source in (shown := wings.shown(results)):
+        name, sources, _ = shown[source]
+        return {examples.path_of(results, name), *map(store.path, sources(results))}
     return {store.path(part) for config in results.configs(source) for part in shown_with(config, results)}
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +23,7 @@ from distillation.commands.notebooks import NOTEBOOKS, clean
 from distillation.core import examples
 from distillation.core.data import REPOSITORY
 from distillation.core.figures import PUBLISHED
+from distillation.core.store import Configuration
 from distillation.core.sweep import Results, with_all_they_start_from
 from distillation.specialists import claims as specialists_claims
 from distillation.speech import claims as speech_claims
@@ -111,14 +113,19 @@ def execute_notebooks() -> None:
 
 def from_weights(wing: ModuleType, results: Results) -> None:
     """A wing's examples and the weights that it publishes, where its nets' weights and outputs lie on this disk."""
-    nets = [*wing.sources(results), *wing.published_nets(results).values()]
-    if all(results.store.tensors_path(net).exists() for net in nets if net.has_tensors):
-        examples.make(results, wing.NAME, wing.sources(results), lambda: wing.collect(results))
+
+    def are_here(nets: Iterable[Configuration]) -> bool:
+        return all(results.store.tensors_path(net).exists() for net in nets if net.has_tensors)
+
+    for name, sources, collect in wing.SHOWN.values():
+        if are_here(sources(results)):
+            examples.make(results, name, sources(results), lambda made=collect: made(results))
+        else:
+            print(f"The nets of examples/{name} are not on this disk: these are left as they are.")
+    if are_here(wing.published_nets(results).values()):
         models.publish_models(wing, results)
     else:
-        print(
-            f"The nets of examples/{wing.NAME} are not on this disk: these and published weights are left as they are."
-        )
+        print(f"The nets of {wing.NAME} that are published are not on this disk: their weights are left as they are.")
 
 
 @command

@@ -33,6 +33,11 @@ def results(profile: str = "paper") -> list[Results]:
     return [wing.results(profile) for wing in RESULTS]
 
 
+def shown(of: Results) -> dict[str, tuple]:
+    """The examples of a wing, by what captions call them: the file's name, its nets, and how it is collected."""
+    return EXAMPLES[[type(each) for each in results()].index(type(of))].SHOWN
+
+
 def findings() -> list[Findings]:
     """What the claims of each wing came out as in the published run."""
     claims = (mnist_claims.CLAIMS, speech_claims.CLAIMS, specialists_claims.CLAIMS)

@@ -120,8 +120,8 @@ class Results:
 
     def heading(self, source: str) -> str:
         """Where the page of provenance lists the records of a question, or the examples that notebooks show."""
-        if source == "examples":
-            return f"Notebook {min(self.plan)}: examples"
+        if source.startswith("examples"):
+            return f"Notebook {source.removeprefix('examples').strip() or min(self.plan)}: examples"
         first = min(number for number, questions in self.plan.items() if source in questions)
         return f"Notebook {first}: {source}"
 

@@ -54,3 +54,6 @@ def collect(results: MnistResults) -> examples.Cases:
         for name, net in published_nets(results).items()
     }
     return {"images": data.test_images[:NUMBER], "labels": data.test_labels[:NUMBER]} | logits, ""
+
+
+SHOWN = {"examples": (NAME, sources, collect)}  # by what captions call them

@@ -96,3 +96,6 @@ def letters(pictures: Pictures, label: int) -> Tensor:
         for case in of_class[pictures.characters[of_class] == ord(letter)]:
             found[place] = pictures.train_images[case, 0]
     return found
+
+
+SHOWN = {"examples": (NAME, sources, collect)}  # by what captions call them

@@ -1,7 +1,8 @@
-"""The few test utterances that notebook 03 shows and plays, with what three systems make of them; and their weights."""
+"""The few test utterances that notebooks show and play, with what three systems make of them; and headline weights."""
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,16 +11,20 @@ from torch import Tensor
 from distillation.core import examples
 from distillation.core.store import Configuration
 from distillation.speech import averages, nets
-from distillation.speech.alignment import log_posteriors
+from distillation.speech.alignment import Alignment, log_posteriors
+from distillation.speech.data import speechocean
 from distillation.speech.recogniser.corpus import Part, corpus
 from distillation.speech.recogniser.filterbanks import SHIFT_MS
 from distillation.speech.recogniser.hmm import SILENCE
 from distillation.speech.results import SpeechResults
 
-NAME = "speech"
+NAME, OF_SHARES = "speech", "shares"  # files: of notebook 03, and of notebook 05
 NUMBER = 3
 SECONDS = (2.0, 3.5)  # how long an example may be
-SYSTEMS = {"baseline": "baseline", "ensemble": "ensemble", "distilled": "distilled, more speech"}  # name: question
+SYSTEMS = {  # of each file; name: question, whose first net it is
+    NAME: {"baseline": "baseline", "ensemble": "ensemble", "distilled": "distilled, more speech"},
+    OF_SHARES: {"all, hard": "full", "3 %, hard": "hard", "3 %, soft": "soft"},
+}
 WEIGHTS = {
     "acoustic_baseline": "baseline",
     "acoustic_distilled": "distilled, more speech",
@@ -58,9 +63,9 @@ class SpeechExamples:
     confusions: dict[str, Tensor]
 
     @classmethod
-    def load(cls, results: SpeechResults) -> "SpeechExamples":
+    def load(cls, results: SpeechResults, file: str = NAME) -> "SpeechExamples":
         """A profile's examples.  Made first, or refused with a StoreError, as `core.examples.load` says."""
-        tensors, text = examples.load(results, NAME, sources(results), lambda: collect(results))
+        tensors, text = examples.load(results, file, sources(results, file), lambda: collect(results, file))
         described = json.loads(text)
         utterances = tuple(
             Example(
@@ -68,18 +73,23 @@ class SpeechExamples:
                 samples=tensors[f"samples.{number}"].numpy(),
                 features=tensors[f"features.{number}"],
                 labels=tensors[f"labels.{number}"].long(),
-                posteriors={system: tensors[f"posteriors.{system}.{number}"] for system in SYSTEMS},
+                posteriors={system: tensors[f"posteriors.{system}.{number}"] for system in SYSTEMS[file]},
             )
             for number, text in enumerate(described["utterances"])
         )
-        confusions = {system: tensors[f"confusions.{system}"] for system in SYSTEMS}
+        confusions = {system: tensors[f"confusions.{system}"] for system in SYSTEMS[file]}
         return cls(utterances, tuple(described["phones"]), tensors["phone_of"], confusions)
 
 
-def sources(results: SpeechResults) -> list[Configuration]:
+def sources(results: SpeechResults, file: str = NAME) -> list[Configuration]:
     """The alignment, and the nets that the examples hold the outputs of."""
-    found = [member for question in SYSTEMS.values() for member in members_of(results.configs(question)[0])]
-    return [results.profile.alignment, *found]
+    found = [member for question in SYSTEMS[file].values() for member in members_of(results.configs(question)[0])]
+    return [alignment_of(results, file), *found]
+
+
+def alignment_of(results: SpeechResults, file: str) -> Alignment:
+    """The alignment of the corpus that the examples are from."""
+    return results.profile.alignment if file == NAME else results.section6.alignment
 
 
 def published_nets(results: SpeechResults) -> dict[str, Configuration]:
@@ -92,17 +102,16 @@ def published_outputs(results: SpeechResults) -> list[Configuration]:
     return []
 
 
-def collect(results: SpeechResults) -> examples.Cases:
+def collect(results: SpeechResults, file: str = NAME) -> examples.Cases:
     """The examples, from the trained nets on this disk."""
-    store = results.store
-    part = corpus(results.profile.dataset)["test"]
-    labels = nets.labels_of(results.profile.alignment, store)
+    alignment = alignment_of(results, file)
+    part, labels = corpus(alignment.dataset)["test"], nets.labels_of(alignment, results.store)
     phones = [*sorted(set(labels.states.phones) - {SILENCE}), SILENCE]
     phone_of = torch.tensor([phones.index(phone) for phone in labels.states.phones])
     tensors: dict[str, Tensor] = {"phone_of": phone_of}
     chosen = choose(part)
-    for system in SYSTEMS:
-        probabilities = posteriors(results, system, part, len(labels.states))
+    for system, question in SYSTEMS[file].items():
+        probabilities = posteriors(results, question, part, len(labels.states))
         found = phone_of[probabilities.argmax(-1)]
         cells = phone_of[labels.of["test"]] * len(phones) + found
         tensors[f"confusions.{system}"] = torch.bincount(cells, minlength=len(phones) ** 2).reshape(2 * [len(phones)])
@@ -125,11 +134,14 @@ def collect(results: SpeechResults) -> examples.Cases:
 
 
 def choose(part: Part) -> list[int]:
-    """The first utterance of each of the first speakers that is neither short nor long; else the first of all."""
+    """The first utterance of each of the first speakers that is neither short nor long; else the first of all.
+
+    Children are not heard.
+    """
     low, high = (1000 * seconds / SHIFT_MS for seconds in SECONDS)
     found: dict[str, int] = {}
     for number, (utterance, frames) in enumerate(zip(part.utterances, part.features.lengths, strict=True)):
-        if low <= frames <= high:
+        if low <= frames <= high and utterance.speaker not in speechocean.CHILDREN:
             found.setdefault(utterance.speaker, number)
     return list(found.values())[:NUMBER] or [0]
 
@@ -139,10 +151,16 @@ def members_of(config: nets.Config) -> tuple[nets.Config, ...]:
     return config.members if isinstance(config, nets.Ensemble) else (config,)
 
 
-def posteriors(results: SpeechResults, system: str, part: Part, states: int) -> Tensor:
-    """The first such system's probabilities of the states, (frames, states)."""
-    config = results.configs(system)[0]
+def posteriors(results: SpeechResults, question: str, part: Part, states: int) -> Tensor:
+    """The probabilities of the states that the first run of a question gives, (frames, states)."""
+    config = results.configs(question)[0]
     each = torch.stack(
         [log_posteriors(nets.restore(member, results.store, states), part) for member in members_of(config)]
     )
     return (averages.average(each, config.mean) if isinstance(config, nets.Ensemble) else each[0]).exp()
+
+
+SHOWN = {  # by what captions call them
+    "examples": (NAME, sources, collect),
+    "examples 05": (OF_SHARES, partial(sources, file=OF_SHARES), partial(collect, file=OF_SHARES)),
+}

@@ -13,23 +13,22 @@ from distillation.core.figures import COLOURS, MARKERS
 from distillation.speech.examples import Example, SpeechExamples
 from distillation.speech.recogniser.filterbanks import SHIFT_MS
 
-TITLES = {"baseline": "baseline", "ensemble": "ensemble", "distilled": "distilled"}
-
 
 def utterance_figure(example: Example, examples: SpeechExamples) -> Figure:
     """Filterbanks of an utterance with the phones of the alignment, and under it each system's phone posteriors."""
     aligned = examples.phone_of[example.labels].numpy()
     shown = list(dict.fromkeys(aligned.tolist()))
+    systems = example.posteriors
     figure, panels = plt.subplots(
-        1 + len(TITLES), 1, figsize=(7.2, 6.4), sharex=True, height_ratios=[1.5, *[1] * len(TITLES)]
+        1 + len(systems), 1, figsize=(7.2, 6.4), sharex=True, height_ratios=[1.5, *[1] * len(systems)]
     )
     seconds = len(aligned) * SHIFT_MS / 1000
     features = example.features.float().numpy().T
     panels[0].imshow(features, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, len(features)))
     panels[0].set(ylabel="mel band", title=f"“{example.words.lower()}”, speaker {example.speaker}")
     _phone_labels(panels[0], aligned, examples.phones, len(features))
-    for axes, (system, title) in zip(panels[1:], TITLES.items(), strict=True):
-        found = example.posteriors[system].float().numpy()[:, shown]
+    for axes, (system, posteriors) in zip(panels[1:], systems.items(), strict=True):
+        found = posteriors.float().numpy()[:, shown]
         picture = axes.imshow(
             found.T,
             aspect="auto",
@@ -40,7 +39,7 @@ def utterance_figure(example: Example, examples: SpeechExamples) -> Figure:
             interpolation="nearest",
         )
         axes.set_yticks(np.arange(len(shown)) + 0.5, [examples.phones[phone] for phone in shown], fontsize=6)
-        axes.set_ylabel(title)
+        axes.set_ylabel(system)
         axes.grid(False)
     panels[0].grid(False)
     panels[-1].set_xlabel("seconds")
@@ -60,7 +59,7 @@ def confusion_figure(examples: SpeechExamples, system: str) -> Figure:
     axes.set_xticks(range(len(share)), examples.phones, rotation="vertical")
     axes.set_yticks(range(len(share)), examples.phones)
     axes.tick_params(labelsize=6)
-    axes.set(xlabel=f"phone of the {TITLES[system]} model's most probable state", ylabel="phone of the alignment")
+    axes.set(xlabel=f"phone of the {system} model's most probable state", ylabel="phone of the alignment")
     return figure
 
 

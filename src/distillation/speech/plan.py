@@ -32,8 +32,6 @@ def plan(profile: Profile) -> Plan:
 def section1(profile: Profile) -> Questions:
     """The claims of section 1 on speech; the soft targets are those of section 6."""
     asked, of, least = profile.section1, profile.section6[0], profile.section6[0].shares[0]
-    if asked is None:
-        return {}
     profile = dataclasses.replace(profile, alignment=of.alignment, member=of.full)
 
     def net(draw: int, temperature: float | None = None, **changes) -> AcousticModel | Student:
