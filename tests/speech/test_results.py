@@ -12,9 +12,10 @@ from intervals import interval
 from distillation.core.statistics import estimate
 from distillation.core.store import Configuration, StoreError
 from distillation.core.training import Optimisation
+from distillation.speech.measurements import GradientNoise
 from distillation.speech.nets import AcousticModel, Config, Ensemble, Stretched
 from distillation.speech.plan import plan
-from distillation.speech.profiles import SMOKE, Profile, baseline, ensemble, student
+from distillation.speech.profiles import SMOKE, Profile, Section1, baseline, ensemble, student
 from distillation.speech.results import (
     REPORTED,
     SpeechResults,
@@ -23,6 +24,9 @@ from distillation.speech.results import (
     best_temperatures,
     gain_kept,
     gap,
+    gradient_ratio,
+    gradients_along,
+    learning_rate_ratio,
     lengths,
     recovered,
     soft_gain,
@@ -37,6 +41,7 @@ PROFILE = replace(
     temperatures=(1, 2, 5),
     hard_weights=(0.0, 0.5),
     section6=(replace(SMOKE.section6[0], shares=tuple(replace(of, draws=3) for of in SMOKE.section6[0].shares)),),
+    section1=Section1(2, (0.1, 0.2, 0.4, 0.8), (2, 5), epochs=1),
     ensemble_size=3,
     resampled=3,
 )
@@ -333,6 +338,51 @@ def test_of_the_lengths_the_best_on_development_is_marked(kind: str, made_up: Ma
         "draws": [1, 1],
         "best": [True, False],
     }
+
+
+# Section 1
+
+
+@pytest.fixture
+def gradients(made_up: MadeUp) -> SpeechResults:
+    """Soft targets at T = 2 have a quarter of the noise at the start, and as much after an epoch."""
+
+    def along(config: GradientNoise, number: int) -> list[dict]:
+        soft = getattr(config.net, "temperature", None) == 2
+        ratios = (25.0, 400.0) if soft else (100.0, 400.0)
+        factor = 10.0**config.net.subset
+        return [{"noise": 1.0, "ratio": factor * ratio, "signal": 16.0 if soft else 4.0} for ratio in ratios]
+
+    made_up.say("gradients along training", along=along, entropy=lambda config, number: 1.5)
+
+    def development(config: Config, number: int) -> float | None:
+        rate = config.optimisation.learning_rate
+        if isinstance(config, AcousticModel):
+            return {0.1: 40.0, 0.2: 50.0, 0.4: 46.0, 0.8: 44.0}[rate]  # nine tenths of the best: 45
+        return {0.1: 60.0, 0.2: 53.0, 0.4: None, 0.8: 59.0}[rate]  # what lies beyond a worse one does not count
+
+    made_up.say("largest learning rate", development_frame_accuracy=development)
+    return made_up.write()
+
+
+def test_gradients_along_training_are_tabled_epoch_by_epoch(gradients: SpeechResults) -> None:
+    found = gradients_along(gradients)
+    assert len(found) == 3 * 2 * 2
+    assert found["epoch"].tolist() == [0, 1] * 6
+    hard = found[found["temperature"].isna()]
+    assert hard["ratio"].tolist() == [100, 400, 1000, 4000]
+    assert set(found["temperature"].dropna()) == {2, 5}
+
+
+def test_noise_is_compared_draw_by_draw_in_the_geometric_mean(gradients: SpeechResults) -> None:
+    assert gradient_ratio(gradients, 2).values == pytest.approx((0.5, 0.5))
+    assert gradient_ratio(gradients, 5).mean == pytest.approx(1)
+
+
+def test_the_largest_learning_rate_is_counted_from_the_best_on(gradients: SpeechResults) -> None:
+    assert learning_rate_ratio(gradients, equal=False).values == pytest.approx((0.25, 0.25))
+    # The soft gradients are twice as long at the start.
+    assert learning_rate_ratio(gradients).values == pytest.approx((0.5, 0.5))
 
 
 EARLY = baseline(PROFILE, 7, share=0.3, evaluate_every=2, optimisation=Optimisation(5))
