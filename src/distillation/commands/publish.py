@@ -10,6 +10,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -119,7 +120,7 @@ def from_weights(wing: ModuleType, results: Results) -> None:
 
     for name, sources, collect in wing.SHOWN.values():
         if are_here(sources(results)):
-            examples.make(results, name, sources(results), lambda made=collect: made(results))
+            examples.make(results, name, sources(results), partial(collect, results))
         else:
             print(f"The nets of examples/{name} are not on this disk: these are left as they are.")
     if are_here(wing.published_nets(results).values()):

@@ -138,7 +138,9 @@ def table5(profile: Profile, section: Section6) -> Questions:
         training = Constant(**vars(lasting(kind, least, section.steady_epochs)))
         return [trained(kind, least, draw, training) for draw in range(section.steady)]
 
-    return {
+    of_full = [dataclasses.replace(section.full, epochs=epochs) for epochs in section.full_lengths]
+    tried = {"lengths, full": [baseline(profile, optimisation=training) for training in of_full]} if of_full else {}
+    return tried | {
         "labels": [section.alignment],
         "full": [baseline(profile, draw) for draw in range(max(of.draws for of in shares))],
         "lengths, hard": lengths("hard"),

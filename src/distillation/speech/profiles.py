@@ -36,7 +36,8 @@ class Section6:
 
     full: how the models of all its speech are trained; shares: the first is the claims' and, with the second, the
     table's; controls: draws of these on which what stands beside hard and soft targets is trained; steady: draws of the
-    first that are trained at a constant rate, too, for steady_epochs.
+    first that are trained at a constant rate, too, for steady_epochs. full_lengths: epochs on all the speech that are
+    tried beside, with one seed.
     """
 
     alignment: Alignment
@@ -45,6 +46,7 @@ class Section6:
     controls: int = 3
     steady: int = 2
     steady_epochs: int = 100
+    full_lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ NEXT = dataclasses.replace(
     headline_seeds=10,
     seeds=5,
     headline_weight=0.5,
-    section6=(SPEECHOCEAN, WIDER_AN4),
+    section6=(dataclasses.replace(SPEECHOCEAN, full_lengths=(2, 4)), WIDER_AN4),
 )
 
 QUICK_AN4 = Section6(
