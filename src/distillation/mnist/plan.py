@@ -134,7 +134,7 @@ def gradient_noise(profile: Profile) -> list[GradientNoise]:
 ALL_BUT_SEVEN_AND_EIGHT = (0, 1, 2, 3, 4, 5, 6, 9)
 OMISSION_SEEDS = 3  # of students that lack some digits, and of lengths of training
 WIDE_TEMPERATURES = (1, 2, 4, 8, 20, 40)  # of the widest students, the costliest
-LENGTHS = (10, 30, 300)  # epochs, beside those of the students
+LENGTHS = (3, 10, 30)  # epochs, beside those of the students
 
 
 def next_section3(profile: Profile) -> Questions:
@@ -205,6 +205,7 @@ def next_section3(profile: Profile) -> Questions:
         "limits: jitter": [
             student(profile, seed, optimisation=dataclasses.replace(profile.student, jitter=1)) for seed in seeds
         ],
+        "limits: longer": [student(profile, seed, optimisation=lasting(3 * profile.student.epochs)) for seed in few],
         "limits: shifted images": [
             student(
                 profile,
@@ -231,13 +232,11 @@ def next_section3(profile: Profile) -> Questions:
             for number in profile.kept
             for seed in few
         ],
-        "hard weight": [
-            student(profile, seed, hard_weight=weight) for weight in profile.hard_weights for seed in seeds
-        ],
+        "hard weight": [student(profile, seed, hard_weight=weight) for weight in profile.hard_weights for seed in few],
         "mixed labels": [
             student(profile, seed, objective="mixed labels", hard_weight=weight)
             for weight in profile.mixed_weights
-            for seed in seeds
+            for seed in few
         ],
         "float32": [
             net(profile, seed, optimisation=dataclasses.replace(profile.headline, precision="float32")) for seed in few
