@@ -133,7 +133,7 @@ def gradient_noise(profile: Profile) -> list[GradientNoise]:
 
 ALL_BUT_SEVEN_AND_EIGHT = (0, 1, 2, 3, 4, 5, 6, 9)
 OMISSION_SEEDS = 3  # of students that lack some digits, and of lengths of training
-WIDE_TEMPERATURES = (1, 2, 4, 8, 20, 40)  # of the widest students, the costliest
+WIDE_TEMPERATURES = (1, 2, 4, 8, 20, 40)  # of wide students, the costly ones
 LENGTHS = (3, 10, 30)  # epochs, beside those of the students
 
 
@@ -154,7 +154,7 @@ def next_section3(profile: Profile) -> Questions:
         return tuple(sorted(np.random.default_rng(seed).permutation(10)[number:].tolist()))
 
     def swept(width: int) -> tuple[float, ...]:
-        return profile.temperatures if width < max(profile.widths) else WIDE_TEMPERATURES
+        return profile.temperatures if width < 100 else WIDE_TEMPERATURES
 
     twice = lasting(2 * profile.student.epochs)
     return {
