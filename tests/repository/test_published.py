@@ -82,7 +82,7 @@ def test_section_6_takes_the_lengths_that_are_best_on_development(kind: str) -> 
         found = lengths(runs, kind)
         best = found[found["best"]].set_index("share")["epochs"]
         assert len(best) >= 1
-        for of in runs.section6.shares:
+        for of in runs.profile.section6.shares:
             assert best.get(of.share, getattr(of, kind).epochs) == getattr(of, kind).epochs
 
 

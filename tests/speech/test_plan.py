@@ -8,22 +8,30 @@ import pytest
 
 from distillation.core.data import DataError
 from distillation.core.store import Configuration, Store
-from distillation.core.sweep import with_all_they_start_from
+from distillation.core.sweep import Questions, with_all_they_start_from
 from distillation.speech import alignment, nets, profiles
 from distillation.speech.alignment import Alignment
 from distillation.speech.nets import AcousticModel, Config, Constant, Ensemble, Stretched, Student, Transfer
-from distillation.speech.plan import plan, section1, section4, section6
-from distillation.speech.profiles import NEXT, PAPER, QUICK, SMOKE, Profile, student
+from distillation.speech.plan import of_second, on_words, plan, section1, section4, section6
+from distillation.speech.profiles import AN4, NEXT, PAPER, QUICK, SMOKE, Profile, student
 from distillation.speech.profiles import profile as profile_of
 from distillation.speech.recogniser.corpus import corpus
 from distillation.speech.results import SpeechResults
 
-every_profile = pytest.mark.parametrize("profile", [PAPER, QUICK, SMOKE], ids=lambda profile: profile.name)
+every_profile = pytest.mark.parametrize(
+    "profile", [PAPER, AN4, QUICK, SMOKE], ids=lambda profile: f"{profile.name} {profile.dataset}"
+)
 
 
 def runs(profile: Profile) -> list[Configuration]:
     """All runs of both sections, with those that several questions share as often as they are asked for."""
-    return list(chain.from_iterable((section4(profile) | section6(profile)).values()))
+    return list(chain.from_iterable(questions(profile).values()))
+
+
+def questions(profile: Profile) -> Questions:
+    """Of both sections, on the profile's own corpus."""
+    further = {} if profile.beside else on_words(profile)
+    return section4(profile) | further | section6(profile)
 
 
 def configs(profile: Profile) -> list[Config]:
@@ -44,13 +52,21 @@ def steps(config: AcousticModel | Student, frames: int = 480_000) -> float:
 
 @every_profile
 def test_questions_are_asked_once_and_have_runs(profile: Profile) -> None:
-    assert plan(profile) == {"03": section4(profile) | section1(profile), "05": section6(profile)}
-    assert len(section4(profile) | section1(profile) | section6(profile)) == sum(
-        len(section(profile)) for section in (section1, section4, section6)
-    )
-    for name, asked in (section4(profile) | section6(profile)).items():
-        assert len(set(asked)) == len(asked), name
-        assert asked or (name == "sizes" and not profile.sizes)
+    asked = plan(profile)
+    own = {"03": section4(profile) | section1(profile), "05": section6(profile)}
+    if profile.beside:
+        second = of_second(profile.beside)
+        named = {notebook: {f"an4: {name}": runs for name, runs in second[notebook].items()} for notebook in second}
+        own["03"] = section1(profile)  # until section 4 is whole on the larger corpus
+        assert asked == {notebook: own[notebook] | named[notebook] for notebook in own}
+        assert SpeechResults(profile, asked).beside.plan == second
+    else:
+        assert asked == {"03": own["03"] | on_words(profile), "05": own["05"]}
+        assert SpeechResults(profile, asked).beside is None
+    assert len(questions(profile) | section1(profile)) == len(questions(profile)) + len(section1(profile))
+    for name, runs in (questions(profile) | section1(profile)).items():
+        assert len(set(runs)) == len(runs), name
+        assert runs, name
 
 
 @every_profile
@@ -70,23 +86,19 @@ def test_teachers_and_members_are_runs_that_are_shown_too(profile: Profile, tmp_
     needed = with_all_they_start_from(shown, Store(tmp_path))
     assert {config for config in needed if not isinstance(config, Transfer)} == shown
     assert {t.ensemble for t in needed if isinstance(t, Transfer)} == {section4(profile)["ensemble"][0]}
-    if profile.section6[0].alignment == profile.alignment:
+    if profile.section6.full == profile.member:
         assert set(section6(profile)["full"]) <= set(section4(profile)["baseline"])
-    assert all(member.resample for member in section4(profile)["resampled members"])
+    assert all(member.resample for member in on_words(profile)["resampled members"])
     assert section4(profile)["baseline"] == list(section4(profile)["ensemble"][0].members)
     assert [config.mean for config in section4(profile)["ensemble"]] == ["arithmetic", "geometric"]
-    assert section4(profile)["resampled"][0].members == tuple(section4(profile)["resampled members"])
+    assert on_words(profile)["resampled"][0].members == tuple(on_words(profile)["resampled members"])
 
 
 @every_profile
 def test_a_corpus_has_one_alignment(profile: Profile) -> None:
-    first, *others = (of.alignment for of in profile.section6)
-    beside = {f"{alignment.dataset}: ": alignment for alignment in others}
-    for name, asked in (section4(profile) | section6(profile)).items():
-        wanted = profile.alignment if name in section4(profile) else first
-        wanted = next((alignment for prefix, alignment in beside.items() if name.startswith(prefix)), wanted)
-        assert {config.alignment for config in asked if not isinstance(config, Alignment)} <= {wanted}, name
-    assert section4(profile)["alignment"] == [profile.alignment]
+    asked = chain.from_iterable((questions(profile) | section1(profile)).values())
+    assert {config.alignment for config in asked if not isinstance(config, Alignment)} == {profile.alignment}
+    assert section4(profile)["alignment"] == section6(profile)["labels"] == [profile.alignment]
     assert profile.dataset == profile.alignment.dataset
 
 
@@ -94,13 +106,13 @@ def test_a_corpus_has_one_alignment(profile: Profile) -> None:
 def test_students_start_like_none_of_the_members(profile: Profile) -> None:
     ensembles = [config for config in configs(profile) if isinstance(config, Ensemble)]
     assert {config.size for config in section4(profile)["ensemble"]} == {profile.ensemble_size}
-    assert {config.size for config in section4(profile)["resampled"]} == {profile.resampled}
+    assert {config.size for config in on_words(profile)["resampled"]} == {profile.resampled}
     members = {member.seed for config in ensembles for member in config.members}
     students = {config.seed for config in configs(profile) if isinstance(config, Student)}
     assert students
     assert not students & members
     compared = ("hard, longer", "regularised", "small", "hard")
-    for config in chain.from_iterable((section4(profile) | section6(profile))[name] for name in compared):
+    for config in chain.from_iterable(questions(profile).get(name, []) for name in compared):
         assert config.seed not in members
 
 
@@ -123,17 +135,17 @@ def test_hard_and_soft_targets_get_the_same_utterances_and_lengths_around_their_
     assert {settings(config) for config in as_long} <= {settings(config) for config in soft}
     assert {config.share for config in as_long} == {0.03}
     for kind, chosen in zip(("hard", "soft"), (hard, soft), strict=True):
-        rates = {getattr(of, kind).learning_rate for of in profile.section6[0].shares}
+        rates = {getattr(of, kind).learning_rate for of in profile.section6.shares}
         assert rates == {{"hard": 0.1, "soft": 0.05}[kind]}  # at the full rate, soft targets on a share diverge
-        for of in profile.section6[0].shares:
+        for of in profile.section6.shares:
             trials = {c for c in section[f"lengths, {kind}"] if c.share == of.share}
             assert {c.optimisation.epochs for c in trials} == set(getattr(of, f"{kind}_lengths"))
             assert {c.subset for c in trials} == set(range(of.length_draws))
             on_share = {c for c in chosen if c.share == of.share}
             assert {c.subset for c in on_share} == set(range(of.draws))
             assert {c for c in on_share if c.subset < of.length_draws} <= trials
-    assert {config.share for config in both} == {of.share for of in profile.section6[0].shares[:2]}
-    assert profile.section6[0].shares[0].share == 0.03  # the headline is about the first
+    assert {config.share for config in both} == {of.share for of in profile.section6.shares[:2]}
+    assert profile.section6.shares[0].share == 0.03  # the headline is about the first
     assert min(steps(config) for config in hard) > 0
     assert all(config.evaluate_every for config in hard)  # else there is no early stopping
 
@@ -148,23 +160,21 @@ def test_soft_targets_on_a_share_come_from_the_model_of_all_speech_of_that_numbe
             assert config.teacher.share == 1
             assert config.subset == number
             assert (config.hard_weight > 0) == (name == "soft and hard")
-    assert [config.seed for config in section["full"]] == list(
-        range(max(of.draws for of in profile.section6[0].shares))
-    )
+    assert [config.seed for config in section["full"]] == list(range(max(of.draws for of in profile.section6.shares)))
 
 
 @every_plan
 def test_a_constant_rate_is_all_that_its_runs_differ_by(profile: Profile) -> None:
     section = section6(profile)
     for kind in ("hard", "soft"):
-        of = profile.section6[0].shares[0]
+        of = profile.section6.shares[0]
         falling = [
             config
             for config in section[f"lengths, {kind}"]
-            if (config.share, config.optimisation.epochs) == (of.share, profile.section6[0].steady_epochs)
+            if (config.share, config.optimisation.epochs) == (of.share, profile.section6.steady_epochs)
         ]
         steady = section[f"{kind}, constant rate"]
-        assert len(steady) == profile.section6[0].steady <= len(falling)
+        assert len(steady) == profile.section6.steady <= len(falling)
         for config, other in zip(steady, falling, strict=False):
             assert isinstance(config.optimisation, Constant)
             assert replace(config, optimisation=other.optimisation) == other
@@ -188,57 +198,67 @@ def test_section_1_compares_hard_and_soft_targets_on_the_same_speech(profile: Pr
     assert {config.net.temperature for config in gradients if isinstance(config.net, Student)} >= {profile.temperature}
 
 
-def test_a_second_corpus_has_its_questions_under_its_name() -> None:
-    first, second = (section6(replace(PAPER, section6=(of,))) for of in PAPER.section6)
-    assert section6(PAPER) == first | {f"an4: {name}": asked for name, asked in second.items()}
-    assert {config.alignment.dataset for config in first["hard"]} == {"speechocean762"}
-    assert SpeechResults(PAPER, plan(PAPER)).beside.questions == second
-    assert SpeechResults(QUICK, plan(QUICK)).beside is None
-
-
 @every_profile
 def test_nets_that_are_compared_take_as_many_steps(profile: Profile) -> None:
     section = section4(profile)
-    pairs = {
-        "distilled": ("hard, longer", "longer", profile.headline_seeds),
-        "small, distilled": ("small", "student", profile.seeds),
-    }
-    for softly, (hardly, training, seeds) in pairs.items():
-        soft, hard = section[softly], section[hardly]
-        assert {config.optimisation for config in hard + soft} == {getattr(profile, training)}
+    pairs = {"distilled": "hard, longer", "small, distilled": "small", "distilled, more speech": "hard, more speech"}
+    for softly, hardly in pairs.items():
+        soft, hard = section[softly], [getattr(config, "model", config) for config in section[hardly]]
+        assert len({config.optimisation for config in hard + soft}) == 1
         assert len({config.hidden for config in hard + soft}) == 1
-        assert [config.seed for config in hard] == [config.seed for config in soft]
-        assert len(hard) == len(soft) == seeds
+        assert [config.seed for config in hard] == [config.seed for config in soft][: len(hard)]
         assert {type(config) for config in hard} == {AcousticModel}
-        assert {config.teacher for config in soft} == {section["ensemble"][0]}
+    assert {config.optimisation for config in section["distilled"]} == {profile.longer}
     assert section["small"][0].hidden == profile.small != profile.hidden == section["hard, longer"][0].hidden
-    assert {config.hard_weight for config in section["distilled"]} == {profile.headline_weight}
+    for config in section["hard, more speech"]:
+        assert isinstance(config, Stretched)
+        assert config.speeds == section["distilled, more speech"][0].teacher.speeds
+
+
+@every_profile
+def test_the_tables_recipe_is_the_papers_and_its_length_was_tried(profile: Profile) -> None:
+    section = section4(profile)
+    for name in ("distilled", "length", "distilled, other weight", "learning rate", "temperature"):
+        assert {config.teacher for config in section[name]} == {section["ensemble"][0]}
+    assert len(section["distilled"]) == profile.headline_seeds
+    for name in ("distilled", "length"):
+        assert {(config.hard_weight, config.temperature) for config in section[name]} == {(profile.headline_weight, 2)}
+    weights = {config.hard_weight for config in section["distilled"] + section["distilled, other weight"]}
+    assert weights == {1 / 3, 0.5}  # equal parts, or 1 : 0.5
+    epochs = {config.optimisation.epochs for config in section["length"]}
+    assert epochs == {times * profile.member.epochs for times in profile.lengths}
+    assert profile.longer.epochs in epochs
+    tried = {(config.temperature, config.optimisation.learning_rate) for config in section["learning rate"]}
+    assert tried == set(profile.rates)
+    if profile is PAPER:
+        for config in section["temperature"]:
+            assert (config.temperature, config.optimisation.learning_rate) in tried
 
 
 @every_profile
 def test_students_on_a_larger_transfer_set_learn_without_hard_targets(profile: Profile) -> None:
     section = section4(profile)
     students = section["distilled, more speech"]
-    assert len(students) == profile.headline_seeds
+    assert len(students) == min(5, profile.headline_seeds)
     assert {config.teacher for config in students} == {Transfer(section["ensemble"][0], profile.speeds)}
     assert {config.optimisation for config in students} == {profile.more_speech}
     assert {config.hard_weight for config in students} == {0}
     assert {config.share for config in students} == {1}  # of nothing less than the transfer set
     assert {config.hidden for config in students} == {profile.hidden} == {c.hidden for c in section["baseline"]}
     assert {config.temperature for config in students} == {profile.temperature}
-    if profile is PAPER:  # or more speech would only mean fewer steps on each frame
+    if profile.name == "paper":  # or more speech would only mean fewer steps on each frame
         assert steps(students[0]) > 0.99 * steps(section["distilled"][0])
 
 
 @every_profile
 def test_sweeps_vary_one_setting(profile: Profile) -> None:
     default = student(profile, 0)
-    section = section4(profile)
+    section = section4(profile) | on_words(profile)
     for config in section["hard weight"]:
         assert replace(config, hard_weight=default.hard_weight, seed=100) == default
     assert {c.hard_weight for c in section["hard weight"]} == set(profile.hard_weights)
     for config in section["temperature"]:
-        rate = profile.student.learning_rate / (2 if config.temperature >= 5 else 1)
+        rate = profile.student.learning_rate * (profile.high_rate if config.temperature >= 5 else 1)
         slower = replace(profile.student, learning_rate=rate)
         assert replace(config, temperature=default.temperature, seed=100) == replace(default, optimisation=slower)
     assert {c.temperature for c in section["temperature"]} == set(profile.temperatures)
@@ -262,12 +282,13 @@ def test_plans_are_made_without_a_look_at_data_or_results(profile: Profile, monk
 
 
 def test_the_published_run_is_on_both_corpora_and_of_the_papers_size() -> None:
-    assert PAPER.dataset == "an4"
-    assert [of.alignment.dataset for of in PAPER.section6] == ["speechocean762", "an4"]
-    assert PAPER.ensemble_size == 10
+    assert [PAPER.dataset, PAPER.beside.dataset] == ["speechocean762", "an4"]
+    assert PAPER.beside.name == PAPER.name
+    assert PAPER.ensemble_size == PAPER.headline_seeds == 10
+    assert PAPER.headline_weight == 0.5
     assert PAPER.temperatures == (1, 2, 5, 10)
-    assert ((2560,) * 8) in {config.hidden for config in section4(PAPER)["sizes"]}
-    assert min(PAPER.seeds, PAPER.headline_seeds, *(of.draws for of in PAPER.section6[0].shares)) >= 3
+    assert ((2560,) * 8) in {config.hidden for config in on_words(AN4)["sizes"]}
+    assert min(PAPER.seeds, PAPER.headline_seeds, *(of.draws for of in PAPER.section6.shares)) >= 3
     assert SMOKE.dataset == "an4 (embedded)"
     assert (PAPER.name, QUICK.name, SMOKE.name) == ("paper", "quick", "smoke")
 
@@ -284,8 +305,7 @@ def test_quick_falls_back_to_the_embedded_minutes_and_says_so(
     monkeypatch.setenv("DISTILLATION_DATA", str(tmp_path))
     found = profile_of("quick")
     assert "five minutes of it, embedded, stand in. an4/an4_sphere.tar.gz is missing" in capsys.readouterr().out
-    (section,) = QUICK.section6
-    assert found == replace(QUICK, alignment=found.alignment, section6=(replace(section, alignment=found.alignment),))
+    assert found == replace(QUICK, alignment=found.alignment)
     stand_in = {"dataset": "an4 (embedded)", "leaves": SMOKE.alignment.leaves}
     assert found.alignment == replace(QUICK.alignment, **stand_in)
     assert {config.alignment for config in configs(found)} == {found.alignment}
@@ -319,46 +339,5 @@ def test_records_live_beside_each_other_under_the_profiles_name(
         assert store.path(config).parent == store.folder / folder
 
 
-# The plan in the making
-
-
-NEXT_QUESTIONS = {name: asked for questions in plan(NEXT).values() for name, asked in questions.items()}
-
-
-def test_the_next_plan_asks_each_run_once_on_one_alignment(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    asked = {config for name, configs in NEXT_QUESTIONS.items() if not name.startswith("an4: ") for config in configs}
-    assert {config.alignment for config in asked if not isinstance(config, Alignment)} == {NEXT.alignment}
-    assert len({store.name(config) for config in asked}) == len(asked)
-    assert all(len(set(configs)) == len(configs) for configs in NEXT_QUESTIONS.values())
-    needed = with_all_they_start_from(asked, store)
-    assert {config for config in needed if not isinstance(config, Transfer)} == asked
-
-
-def test_the_next_plans_students_are_beside_nets_on_hard_targets_for_as_many_steps() -> None:
-    pairs = {"distilled": "hard, longer", "distilled, more speech": "hard, more speech", "small, distilled": "small"}
-    for softly, hardly in pairs.items():
-        soft = NEXT_QUESTIONS[softly]
-        hard = [getattr(config, "model", config) for config in NEXT_QUESTIONS[hardly]]
-        assert {config.optimisation for config in soft} == {config.optimisation for config in hard}
-        assert {config.hidden for config in soft} == {config.hidden for config in hard}
-        assert [config.seed for config in hard] == [config.seed for config in soft][: len(hard)]
-    for config in NEXT_QUESTIONS["hard, more speech"]:
-        assert isinstance(config, Stretched)
-        assert config.speeds == NEXT_QUESTIONS["distilled, more speech"][0].teacher.speeds
-
-
-def test_the_next_plans_recipe_is_the_papers() -> None:
-    for name in ("distilled", "length", "temperature", "learning rate"):
-        assert {config.hard_weight for config in NEXT_QUESTIONS[name]} == {0.5}
-        assert {config.teacher for config in NEXT_QUESTIONS[name]} == set(NEXT_QUESTIONS["ensemble"])
-    assert len(NEXT_QUESTIONS["distilled"]) == NEXT_QUESTIONS["ensemble"][0].size == 10
-    assert {config.temperature for config in NEXT_QUESTIONS["distilled"]} == {2}
-    epochs = {config.optimisation.epochs for config in NEXT_QUESTIONS["length"]}
-    assert epochs == {times * NEXT.member.epochs for times in (1, 2, 4)}
-    assert NEXT.longer.epochs in epochs
-    tried = {(config.temperature, config.optimisation.learning_rate) for config in NEXT_QUESTIONS["learning rate"]}
-    for config in NEXT_QUESTIONS["temperature"]:
-        assert (config.temperature, config.optimisation.learning_rate) in tried
-    (weight,) = {config.hard_weight for config in NEXT_QUESTIONS["distilled, other weight"]}
-    assert weight == pytest.approx(0.5 / 1.5)  # 1 : 0.5
+def test_the_plan_in_the_making_is_the_published_one_under_another_name() -> None:
+    assert replace(PAPER, name="next", beside=replace(AN4, name="next")) == NEXT

@@ -40,7 +40,7 @@ PROFILE = replace(
     seeds=3,
     temperatures=(1, 2, 5),
     hard_weights=(0.0, 0.5),
-    section6=(replace(SMOKE.section6[0], shares=tuple(replace(of, draws=3) for of in SMOKE.section6[0].shares)),),
+    section6=replace(SMOKE.section6, shares=tuple(replace(of, draws=3) for of in SMOKE.section6.shares)),
     section1=Section1(2, (0.1, 0.2, 0.4, 0.8), (2, 5), epochs=1),
     ensemble_size=3,
     resampled=3,

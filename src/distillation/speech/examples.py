@@ -11,7 +11,7 @@ from torch import Tensor
 from distillation.core import examples
 from distillation.core.store import Configuration
 from distillation.speech import averages, nets
-from distillation.speech.alignment import Alignment, log_posteriors
+from distillation.speech.alignment import log_posteriors
 from distillation.speech.data import speechocean
 from distillation.speech.recogniser.corpus import Part, corpus
 from distillation.speech.recogniser.filterbanks import SHIFT_MS
@@ -83,18 +83,19 @@ class SpeechExamples:
 
 def sources(results: SpeechResults, file: str = NAME) -> list[Configuration]:
     """The alignment, and the nets that the examples hold the outputs of."""
-    found = [member for question in SYSTEMS[file].values() for member in members_of(results.configs(question)[0])]
-    return [alignment_of(results, file), *found]
+    of = on_corpus(results, file)
+    found = [member for question in SYSTEMS[file].values() for member in members_of(of.configs(question)[0])]
+    return [of.profile.alignment, *found]
 
 
-def alignment_of(results: SpeechResults, file: str) -> Alignment:
-    """The alignment of the corpus that the examples are from."""
-    return results.profile.alignment if file == NAME else results.section6.alignment
+def on_corpus(results: SpeechResults, file: str) -> SpeechResults:
+    """The results on the corpus that the examples are from: in notebook 03 that of words."""
+    return results.of_words if file == NAME else results
 
 
 def published_nets(results: SpeechResults) -> dict[str, Configuration]:
     """The nets whose weights are published, by the names of their files."""
-    return {name: results.configs(question)[0] for name, question in WEIGHTS.items()}
+    return {name: results.of_words.configs(question)[0] for name, question in WEIGHTS.items()}
 
 
 def published_outputs(results: SpeechResults) -> list[Configuration]:
@@ -104,7 +105,8 @@ def published_outputs(results: SpeechResults) -> list[Configuration]:
 
 def collect(results: SpeechResults, file: str = NAME) -> examples.Cases:
     """The examples, from the trained nets on this disk."""
-    alignment = alignment_of(results, file)
+    results = on_corpus(results, file)
+    alignment = results.profile.alignment
     part, labels = corpus(alignment.dataset)["test"], nets.labels_of(alignment, results.store)
     phones = [*sorted(set(labels.states.phones) - {SILENCE}), SILENCE]
     phone_of = torch.tensor([phones.index(phone) for phone in labels.states.phones])

@@ -7,32 +7,38 @@ from distillation.core.sweep import Plan, Questions
 from distillation.core.training import Optimisation
 from distillation.speech.measurements import GradientNoise
 from distillation.speech.nets import AcousticModel, Constant, Stretched, Student, Transfer
-from distillation.speech.profiles import NEXT, Profile, Section6, Share, baseline, ensemble, profile, student
+from distillation.speech.profiles import Profile, Share, baseline, ensemble, profile, student
 
 __all__ = ["plan", "profile"]
 
 REGULARISED = 0.2  # the dropout of the regularised baselines
 FEW = 3  # seeds of what stands beside the paper's recipe
-LENGTHS = (1, 2, 4)  # of students, in those of the members
-RATES = (0.025, 0.05, 0.1, 0.2)  # tried at each temperature
-RATE_AT = {1: 0.1, 2: 0.1, 5: 0.05, 10: 0.05}  # the best on development; until then, as on AN4
-
-
-def _halved(training: Optimisation) -> Optimisation:
-    """Half the learning rate, where the factor T**2 of the soft targets makes the full one diverge."""
-    return dataclasses.replace(training, learning_rate=training.learning_rate / 2)
+CONTROLS = 5  # at most, of the nets that students are compared with
+HIGH = 5  # the temperature from which on the factor T**2 of the soft targets makes the full learning rate diverge
 
 
 def plan(profile: Profile) -> Plan:
-    """The runs of notebooks 03 and 05, by question."""
-    section = table1 if profile.name == NEXT.name else section4
-    return {"03": section(profile) | section1(profile), "05": section6(profile)}
+    """The runs of notebooks 03 and 05, by question; those of a second corpus have its name before theirs."""
+    asked = {"03": section4(profile) | section1(profile), "05": section6(profile)}
+    if not profile.beside:
+        return asked | {"03": asked["03"] | on_words(profile)}
+    if profile.name == "paper":  # its section 4 is in the making on the larger corpus
+        asked["03"] = section1(profile)
+    name = profile.beside.dataset
+    for notebook, questions in of_second(profile.beside).items():
+        asked[notebook] |= {f"{name}: {question}": runs for question, runs in questions.items()}
+    return asked
+
+
+def of_second(profile: Profile) -> Plan:
+    """The runs on a corpus that stands beside another."""
+    return {"03": section4(profile) | on_words(profile), "05": section6(profile)}
 
 
 def section1(profile: Profile) -> Questions:
     """The claims of section 1 on speech; the soft targets are those of section 6."""
-    asked, of, least = profile.section1, profile.section6[0], profile.section6[0].shares[0]
-    profile = dataclasses.replace(profile, alignment=of.alignment, member=of.full)
+    asked, least, shares = profile.section1, profile.section6.shares[0], section6(profile)
+    profile = dataclasses.replace(profile, member=profile.section6.full)
 
     def net(draw: int, temperature: float | None = None, **changes) -> AcousticModel | Student:
         """On soft targets at this temperature, else on hard ones."""
@@ -44,7 +50,7 @@ def section1(profile: Profile) -> Questions:
         soft = {"teacher": baseline(profile, draw), "hard_weight": 0.0, "temperature": temperature}
         return student(profile, draw, **settings, **soft)
 
-    draws, shares = range(asked.draws), table5(profile, of)
+    draws = range(asked.draws)
     return {
         "less data": [*shares["full"], *shares["hard"], *shares["soft"]],
         "gradients along training": [
@@ -61,53 +67,77 @@ def section1(profile: Profile) -> Questions:
     }
 
 
-def table1(profile: Profile) -> Questions:
-    """Section 4 of the plan in the making: the paper's recipe, its length and its controls."""
-    few, seeds, many = range(FEW), range(profile.seeds), range(profile.headline_seeds)
+def section4(profile: Profile) -> Questions:
+    """The runs of notebook 03: the paper's recipe, what chose its settings, and its controls."""
+    few, seeds, many = range(min(FEW, profile.seeds)), range(profile.seeds), range(profile.headline_seeds)
+    controls = range(min(CONTROLS, profile.headline_seeds))
     recipe = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
     small = {"optimisation": profile.student, "hidden": profile.small}
     transfer = {"teacher": Transfer(ensemble(profile), profile.speeds), "optimisation": profile.more_speech}
-    on_more = [baseline(profile, 100 + seed, optimisation=profile.more_speech) for seed in seeds]
+    on_more = [baseline(profile, 100 + seed, optimisation=profile.more_speech) for seed in controls]
     return {
         "alignment": [profile.alignment],
         "baseline": list(ensemble(profile).members),
-        "ensemble": [ensemble(profile)],
+        "ensemble": [ensemble(profile), ensemble(profile, "geometric")],
         "length": [
-            student(profile, seed, hard_weight=profile.headline_weight, optimisation=_times(profile.member, times))
-            for times in LENGTHS
+            student(profile, seed, hard_weight=profile.headline_weight, optimisation=_for(profile.longer, epochs))
+            for epochs in (times * profile.member.epochs for times in profile.lengths)
             for seed in few
         ],
         "distilled": [student(profile, seed, **recipe) for seed in many],
-        "distilled, other weight": [student(profile, seed, **recipe | {"hard_weight": 1 / 3}) for seed in few],
-        "hard, longer": [baseline(profile, 100 + seed, optimisation=profile.longer) for seed in seeds],
+        "distilled, other weight": [
+            student(profile, seed, **recipe | {"hard_weight": profile.other_weight}) for seed in few
+        ],
+        "hard, longer": [baseline(profile, 100 + seed, optimisation=profile.longer) for seed in controls],
         "learning rate": [
-            student(profile, 0, temperature=t, optimisation=_at_rate(profile.member, rate))
-            for t in profile.temperatures
-            for rate in RATES
+            student(profile, 0, temperature=t, optimisation=_at_rate(_for(profile.student, profile.member.epochs), r))
+            for t, r in profile.rates
         ],
         "temperature": [
-            student(profile, seed, temperature=t, optimisation=_at_rate(profile.student, RATE_AT[t]))
+            student(profile, seed, temperature=t, optimisation=_at_rate(profile.student, _rate(profile, t)))
             for t in profile.temperatures
             for seed in seeds
         ],
-        "distilled, more speech": [student(profile, seed, hard_weight=0.0, **transfer) for seed in seeds],
+        "distilled, more speech": [student(profile, seed, hard_weight=0.0, **transfer) for seed in controls],
         "hard, more speech": [Stretched(model, profile.speeds) for model in on_more],
         "small": [baseline(profile, 100 + seed, **small) for seed in few],
+        "small, briefly": [
+            baseline(profile, 100 + seed, hidden=profile.small, optimisation=profile.member) for seed in few
+        ],
         "small, distilled": [student(profile, seed, **small) for seed in few],
     }
 
 
+def on_words(profile: Profile) -> Questions:
+    """Further runs of notebook 03, which are asked of the corpus whose words are scored."""
+    seeds = range(profile.seeds)
+    on_samples = dataclasses.replace(ensemble(profile, resample=True), size=profile.resampled)
+    regularised = {"hidden_dropout": REGULARISED, "optimisation": profile.regularised}
+    return {
+        "hard weight": [student(profile, seed, hard_weight=w) for w in profile.hard_weights for seed in seeds],
+        "regularised": [baseline(profile, 100 + seed, **regularised) for seed in seeds],
+        "resampled members": list(on_samples.members),
+        "resampled": [on_samples],
+        "sizes": [baseline(profile, hidden=hidden, optimisation=training) for hidden, training in profile.sizes],
+    }
+
+
+def _for(training: Optimisation, epochs: int) -> Optimisation:
+    return dataclasses.replace(training, epochs=epochs)
+
+
+def _at_rate(training: Optimisation, rate: float) -> Optimisation:
+    return dataclasses.replace(training, learning_rate=rate)
+
+
+def _rate(profile: Profile, temperature: float) -> float:
+    return profile.student.learning_rate * (profile.high_rate if temperature >= HIGH else 1)
+
+
 def section6(profile: Profile) -> Questions:
-    """The runs of notebook 05; the questions of a second corpus have its name before theirs."""
-    first, *others = profile.section6
-    beside = {f"{of.alignment.dataset}: {name}": runs for of in others for name, runs in table5(profile, of).items()}
-    return table5(profile, first) | beside
-
-
-def table5(profile: Profile, section: Section6) -> Questions:
-    """The runs of notebook 05 on one corpus.  Draw n of a share has its soft targets from baseline n."""
-    profile = dataclasses.replace(profile, alignment=section.alignment, member=section.full)
-    least, shares = section.shares[0], section.shares
+    """The runs of notebook 05.  Draw n of a share has its soft targets from baseline n."""
+    section, shares = profile.section6, profile.section6.shares
+    profile, least = dataclasses.replace(profile, member=section.full), shares[0]
 
     def trained(kind: str, of: Share, draw: int, training: Optimisation) -> AcousticModel | Student:
         settings = {"share": of.share, "subset": draw, "evaluate_every": of.scored_every, "optimisation": training}
@@ -141,7 +171,7 @@ def table5(profile: Profile, section: Section6) -> Questions:
     of_full = [dataclasses.replace(section.full, epochs=epochs) for epochs in section.full_lengths]
     tried = {"lengths, full": [baseline(profile, optimisation=training) for training in of_full]} if of_full else {}
     return tried | {
-        "labels": [section.alignment],
+        "labels": [profile.alignment],
         "full": [baseline(profile, draw) for draw in range(max(of.draws for of in shares))],
         "lengths, hard": lengths("hard"),
         "lengths, soft": lengths("soft"),
@@ -151,46 +181,4 @@ def table5(profile: Profile, section: Section6) -> Questions:
         "soft and hard": beside("soft and hard", shares[:2], lambda of: of.soft),
         "hard, constant rate": steady("hard"),
         "soft, constant rate": steady("soft"),
-    }
-
-
-def _times(training: Optimisation, times: int) -> Optimisation:
-    return dataclasses.replace(training, epochs=times * training.epochs)
-
-
-def _at_rate(training: Optimisation, rate: float) -> Optimisation:
-    return dataclasses.replace(training, learning_rate=rate)
-
-
-def section4(profile: Profile) -> Questions:
-    """The runs of notebook 03."""
-    seeds, many = range(profile.seeds), range(profile.headline_seeds)
-    on_samples = dataclasses.replace(ensemble(profile, resample=True), size=profile.resampled)
-    long = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
-    hard, small = {"optimisation": profile.longer}, {"optimisation": profile.student, "hidden": profile.small}
-    unlabelled = {"optimisation": profile.more_speech, "hard_weight": 0.0}
-    unlabelled |= {"teacher": Transfer(ensemble(profile), profile.speeds)}
-    regularised = {"hidden_dropout": REGULARISED, "optimisation": profile.regularised}
-    return {
-        "alignment": [profile.alignment],
-        "baseline": list(ensemble(profile).members),
-        "ensemble": [ensemble(profile), ensemble(profile, "geometric")],
-        "temperature": [
-            student(profile, seed, temperature=t, optimisation=_halved(profile.student) if t >= 5 else profile.student)
-            for t in profile.temperatures
-            for seed in seeds
-        ],
-        "hard weight": [student(profile, seed, hard_weight=w) for w in profile.hard_weights for seed in seeds],
-        "distilled": [student(profile, seed, **long) for seed in many],
-        "distilled, more speech": [student(profile, seed, **unlabelled) for seed in many],
-        "hard, longer": [baseline(profile, 100 + seed, **hard) for seed in many],
-        "regularised": [baseline(profile, 100 + seed, **regularised) for seed in seeds],
-        "small": [baseline(profile, 100 + seed, **small) for seed in seeds],
-        "small, briefly": [
-            baseline(profile, 100 + seed, hidden=profile.small, optimisation=profile.member) for seed in seeds
-        ],
-        "small, distilled": [student(profile, seed, **small) for seed in seeds],
-        "resampled members": list(on_samples.members),
-        "resampled": [on_samples],
-        "sizes": [baseline(profile, hidden=hidden, optimisation=training) for hidden, training in profile.sizes],
     }

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ from distillation.core.statistics import Estimate, estimate, indistinguishable_f
 from distillation.core.sweep import Results
 from distillation.speech import plan
 from distillation.speech.nets import AcousticModel, Config, Ensemble, Stretched, Student
-from distillation.speech.profiles import Section6
 
 COUNTS = {"frame_accuracy": ("correct_frames", "frames"), "wer": ("word_errors", "words")}
 REPORTED = (
@@ -54,17 +52,15 @@ class SpeechResults(Results):
         return pd.DataFrame(rows)
 
     @property
-    def section6(self) -> Section6:
-        """How section 6 is measured on the headline's corpus."""
-        return self.profile.section6[0]
+    def beside(self) -> "SpeechResults | None":
+        """The results on the second corpus, where the profile has one."""
+        second = self.profile.beside
+        return SpeechResults(second, plan.of_second(second), self.trains) if second else None
 
     @property
-    def beside(self) -> "SpeechResults | None":
-        """The results of section 6 on its second corpus, where the profile has one."""
-        if not self.profile.section6[1:]:
-            return None
-        second = replace(self.profile, section6=self.profile.section6[1:])
-        return SpeechResults(second, {"05": plan.section6(second)}, self.trains)
+    def of_words(self) -> "SpeechResults":
+        """Those on the corpus whose words are scored."""
+        return self.beside or self
 
     def alignment(self) -> dict:
         """The record of the alignment."""
@@ -143,20 +139,39 @@ def gap(runs: SpeechResults, first: str, second: str, value: str) -> Estimate:
     return resampled(runs, systems, value, lambda of: of[first] - of[second])
 
 
-def gain_kept(runs: SpeechResults, name: str = "distilled", *, over: str = "baseline") -> Estimate:
+def gain_kept(
+    runs: SpeechResults, name: str = "distilled", *, over: str = "baseline", configs: Sequence[Config] | None = None
+) -> Estimate:
     """Share of the ensemble's gain in frame accuracy over the baselines that students keep, in percent.
 
-    over: with "distilled" here, by how many points more than these keep.  Without an interval if in some bootstrap
-    round there is no gain to keep.
+    over: with "distilled" here, by how many points more than these keep.  configs: those of the students, if they are
+    not all of that name.  Without an interval if in some bootstrap round there is no gain to keep.
     """
     value = "frame_accuracy"
     systems = {each: _counts(runs, each, value) for each in dict.fromkeys(("baseline", "ensemble", over, name))}
+    if configs:
+        systems[name] = runs.per_utterance(name, value, configs)
 
     def share(of: dict[str, float]) -> float:
         gain = of["ensemble"] - of["baseline"]
         return 100 * (of[name] - of[over]) / gain if gain > 0 else math.nan
 
     return resampled(runs, systems, value, share)
+
+
+def kept_by_length(runs: SpeechResults) -> pd.DataFrame:
+    """The share of the ensemble's gain that students keep, in percent, against the length of their training.
+
+    One row per length that was tried: epochs, times (those of the ensemble's members), development (frame accuracy in
+    percent, mean), mean, low, high (of the share) and seeds.
+    """
+    members, rows = runs.configs("baseline")[0].optimisation.epochs, []
+    for epochs, found in runs["length"].groupby("epochs"):
+        chosen = [config for config in runs.configs("length") if config.optimisation.epochs == epochs]
+        kept = gain_kept(runs, "length", configs=chosen)
+        row = {"epochs": epochs, "times": epochs / members, "development": found["development_frame_accuracy"].mean()}
+        rows.append(row | {name: getattr(kept, name) for name in ("mean", "low", "high", "seeds")})
+    return pd.DataFrame(rows)
 
 
 def best_temperatures(runs: SpeechResults) -> tuple[float, tuple[float, ...]]:
