@@ -274,7 +274,7 @@ def next_section2(profile: Profile) -> Questions:
                     lambda rate, seed, t=t: student(
                         profile, seed, teacher=fit_teacher, cases="fit", temperature=t, optimisation=at(rate)
                     )
-                    for t in (4, 20)
+                    for t in (5, 20)
                 ),
             )
             for rate in profile.learning_rates
