@@ -74,7 +74,7 @@ def section4(profile: Profile) -> Questions:
     recipe = {"optimisation": profile.longer, "hard_weight": profile.headline_weight}
     small = {"optimisation": profile.student, "hidden": profile.small}
     transfer = {"teacher": Transfer(ensemble(profile), profile.speeds), "optimisation": profile.more_speech}
-    on_more = [baseline(profile, 100 + seed, optimisation=profile.more_speech) for seed in controls]
+    on_more = [baseline(profile, 100 + seed, optimisation=profile.more_speech) for seed in few]
     return {
         "alignment": [profile.alignment],
         "baseline": list(ensemble(profile).members),
