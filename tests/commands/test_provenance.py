@@ -202,7 +202,7 @@ TABLE = 'tabulate(table, "1.1 name", "Caption.", runs, "plain")'
             ('table = runs["plain"]', TABLE, 'show(runs["plain"], "again", "", runs)'),
             "cell [5] reads and nothing declares 5",
         ),
-        (('table = runs["teacher"], runs["plain"]', TABLE), "cell [3] reads and nothing declares 3 records: teacher"),
+        (('table = runs["teacher"], runs["plain"]', TABLE), "cell [3] reads and nothing declares 5 records: teacher"),
         (("table = None", TABLE), "cell [4] declares 'plain', of which nothing was read"),
         (("table = None", TABLE, 'say(str(runs["plain"]), "plain")'), "cell [4] declares 'plain'"),
         (('table = runs["plain"]', TABLE, 'show(None, "name", "", runs, "teacher")'), "cell [5] declares 'teacher'"),

@@ -76,9 +76,8 @@ def figure_of(kind: str, metrics: dict) -> float | None:
         return 100 * (once["accuracy"] / metrics["test"]["accuracy"] - 1)
     names = {
         **dict.fromkeys(("Generalist", "Mixture", "Distilled"), "accuracy"),
-        **dict.fromkeys(("AcousticModel", "Ensemble"), "frame_accuracy"),
-        "Net": "errors",
-        "GradientNoise": "train_errors",
+        **dict.fromkeys(("AcousticModel", "Ensemble", "Stretched"), "frame_accuracy"),
+        **dict.fromkeys(("Net", "EnsembleErrors"), "errors"),
         "SoftTargets": "held_out_accuracy",
         "Assignment": "rand_index",
         "Specialist": "special_accuracy",
@@ -100,7 +99,14 @@ def test_figures_of_the_index_are_those_of_the_records() -> None:
             assert (figure is None) == (record["config"]["method"] in ("random", "families"))
         if figure is None and not has_diverged(record):
             missing[kind] += 1
-    assert missing.keys() == {"Alignment", "Assignment", "GradientNoise", "InferenceTime", "Transfer"}
+    assert missing.keys() == {
+        "Alignment",
+        "Assignment",
+        "GradientNoise",
+        "GradientNoiseAlong",
+        "InferenceTime",
+        "Transfer",
+    }
 
 
 # Texts

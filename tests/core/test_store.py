@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distillation.core.data import REPOSITORY
 from distillation.core.store import Configuration, Store, StoreError, plain, profile_named, results_folder
 from distillation.core.training import Optimisation
-from distillation.mnist.measurements import GradientNoise
+from distillation.mnist.measurements import GradientNoiseAlong
 from distillation.mnist.nets import Ensemble, Net, Student
 
 CONFIG = Student(Net("digits", seed=3), omit=(3,))
@@ -132,7 +132,7 @@ def variants(config: Any) -> Any:
         yield dataclasses.replace(config, **{part.name: changed(getattr(config, part.name))})
 
 
-@pytest.mark.parametrize("config", [CONFIG, GradientNoise(CONFIG), Net()])
+@pytest.mark.parametrize("config", [CONFIG, GradientNoiseAlong(CONFIG), Net()])
 def test_name_changes_with_every_field(config: Configuration, store: Store) -> None:
     names = {store.name(other) for other in [config, *variants(config)]}
     assert len(names) == 1 + len(dataclasses.fields(config))
@@ -167,7 +167,7 @@ def test_equal_configurations_have_one_name(store: Store) -> None:
 def test_name_is_stable_across_stores_and_says_the_experiment(store: Store) -> None:
     assert store.name(Net("digits")) == Store(Path("elsewhere")).name(Net("digits"))
     assert store.path(Net()).parent == store.folder / "mnist"
-    assert store.path(GradientNoise(CONFIG)).parent == store.folder / "gradients"
+    assert store.path(GradientNoiseAlong(CONFIG)).parent == store.folder / "gradients"
 
 
 def test_a_profiles_store_lies_in_its_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_a_run_starts_from_the_configurations_inside_it_alone(store: Store) -> N
 
 
 def test_a_run_is_done_where_what_is_needed_of_it_is_here(store: Store) -> None:
-    diverged, without = Net(seed=1), GradientNoise(CONFIG)
+    diverged, without = Net(seed=1), GradientNoiseAlong(CONFIG)
     assert not store.done(CONFIG, needs_tensors=False)
     for config in (CONFIG, without):
         store.write(config, RECORD)

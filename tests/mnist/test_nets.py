@@ -13,7 +13,7 @@ from distillation.core.store import Store, StoreError
 from distillation.core.sweep import finish, sweep
 from distillation.core.training import Optimisation
 from distillation.mnist import nets as mnist
-from distillation.mnist.measurements import GradientNoise
+from distillation.mnist.measurements import GradientNoiseAlong
 from distillation.mnist.nets import (
     Ensemble,
     Net,
@@ -27,7 +27,7 @@ BRIEF = Optimisation(1, 128)
 TEACHER = Net("digits", (12,), 0.2, 0.5, optimisation=dataclasses.replace(BRIEF, jitter=1))
 OTHER = Net("digits", (10,), optimisation=BRIEF, seed=1)
 STUDENT = Student(TEACHER, (8,), optimisation=BRIEF)
-NOISE = GradientNoise(STUDENT, (1.0, 20.0), cases=30)
+NOISE = GradientNoiseAlong(STUDENT, (0, 50), cases=30)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-def trained(config: Net | Student | GradientNoise, store: Store) -> dict:
+def trained(config: Net | Student, store: Store) -> dict:
     finish(config, store)
     return store.metrics(config)
 
@@ -195,16 +195,6 @@ def test_teachers_are_trained_before_students_and_again_where_needed(
     assert not store.tensors_path(TEACHER).exists()
     sweep([dataclasses.replace(STUDENT, seed=1)], store, name="test")
     assert store.tensors_path(TEACHER).exists()
-
-
-def test_gradient_noise_is_that_of_the_trained_net_and_repeats_itself(taught: Store) -> None:
-    found = trained(NOISE, taught)
-    assert [row["temperature"] for row in found["soft"]] == [1.0, 20.0]
-    assert found["soft"][0]["entropy"] < found["soft"][1]["entropy"]
-    assert found["hard"]["ratio"] > 0
-    taught.path(NOISE).unlink()
-    assert trained(NOISE, taught) == found
-    assert trained(dataclasses.replace(NOISE, cases=5), taught)["hard"] != found["hard"]
 
 
 def test_gradient_noise_starts_from_the_teacher_and_trains_its_student_itself(store: Store) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import joblib
@@ -11,11 +12,13 @@ import pytest
 
 from distillation.commands.notebooks import NOTEBOOKS
 from distillation.core.data import REPOSITORY
+from distillation.mnist import data
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = re.findall(r"^(?:\| `)?(\./run_all\.sh[^`#\n]*)", README, re.MULTILINE)
 (LAB,) = re.findall(r"^\.venv/bin/jupyter lab.*$", README, re.MULTILINE)
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+(FROM_A_TEACHER,) = (snippet for snippet in SNIPPETS if "soft_targets" in snippet)
 TEST = "./run_all.sh test"  # which runs this
 
 
@@ -67,7 +70,7 @@ def test_readme_names_every_kind_of_command() -> None:
     words = {" ".join(command.split()[1:2]) for command in COMMANDS}
     assert words == {"", "test", "smoke", "quick", "paper", "train", "verify", "site", "--help"}
     assert TEST in [command.strip() for command in COMMANDS]
-    assert len(SNIPPETS) == 3
+    assert len(SNIPPETS) == 4
 
 
 def test_notebooks_run_where_jupyter_is_opened(environment: dict[str, str]) -> None:
@@ -112,9 +115,21 @@ def test_command(command: str, environment: dict[str, str], results: Path) -> No
 
 
 def test_snippets(environment: dict[str, str], results: Path, tmp_path: Path) -> None:
-    code = "\n".join(SNIPPETS).replace('"quick"', '"smoke"')
+    code = "\n".join(snippet for snippet in SNIPPETS if snippet != FROM_A_TEACHER).replace('"quick"', '"smoke"')
     checks = "assert probabilities.sum(1).allclose(torch.ones(5))\nassert log_posteriors.shape[-1] == 300"
     (tmp_path / "snippets.py").write_text(f"{code}\n{checks}\n")
     (start,) = re.findall(r"folder, with `(\.venv/bin/python)`", README)
     printed = said(f"{start} {tmp_path / 'snippets.py'}", environment)
     assert len(re.findall(r"^[\d.]+ \d \d+$", printed, re.MULTILINE)) == 9
+
+
+def test_a_student_learns_from_the_published_teachers_outputs(tmp_path: Path) -> None:
+    if data.find() != "mnist":
+        pytest.skip("MNIST is not here, and not to be had.")
+    code = FROM_A_TEACHER.replace("epochs=100", "epochs=1").replace("800, 800", "100")
+    assert "epochs=1," in code
+    assert "(784, 100, 10)" in code
+    ask = "wrong = nets.errors(learner(images.flatten(1)), nets.load('mnist').train_labels)\nprint(wrong / len(images))"
+    (tmp_path / "distil.py").write_text(f"{code}\n{ask}\n")
+    done = subprocess.run([sys.executable, tmp_path / "distil.py"], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.1  # of the labels, which it has not seen

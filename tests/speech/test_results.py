@@ -26,8 +26,10 @@ from distillation.speech.results import (
     gap,
     gradient_ratio,
     gradients_along,
+    kept_by_length,
     learning_rate_ratio,
     lengths,
+    rates,
     recovered,
     soft_gain,
     worsening,
@@ -41,6 +43,7 @@ PROFILE = replace(
     temperatures=(1, 2, 5),
     hard_weights=(0.0, 0.5),
     section6=replace(SMOKE.section6, shares=tuple(replace(of, draws=3) for of in SMOKE.section6.shares)),
+    student=replace(SMOKE.student, epochs=3),
     section1=Section1(2, (0.1, 0.2, 0.4, 0.8), (2, 5), epochs=1),
     ensemble_size=3,
     resampled=3,
@@ -460,3 +463,21 @@ def test_a_model_on_more_speech_has_its_own_settings_in_its_row(made_up: MadeUp)
     (row,) = runs["hard, more speech"].to_dict("records")
     assert (row["targets"], row["seed"], row["share"]) == ("hard", 107, 1)
     assert row["epochs"] == PROFILE.member.epochs
+
+
+def test_what_is_kept_is_told_for_each_length_in_those_of_a_member(made_up: MadeUp) -> None:
+    gained = {3: 0.05, 6: 0.08}  # of the frames, by epochs; the ensemble gains a tenth
+    made_up.say("ensemble", correct_frames=lambda config, number: FRAMES * 0.6)
+    made_up.say("baseline", correct_frames=lambda config, number: FRAMES * 0.5)
+    made_up.say("length", correct_frames=lambda config, number: FRAMES * (0.5 + gained[config.optimisation.epochs]))
+    found = kept_by_length(made_up.write()).set_index("epochs")
+    assert found["times"].tolist() == [1, 2]
+    assert found["mean"].tolist() == pytest.approx([50, 80])
+    assert found["seeds"].tolist() == [3, 3]
+
+
+def test_rates_are_told_by_temperature(made_up: MadeUp) -> None:
+    made_up.say("learning rate", development_frame_accuracy=lambda config, number: 50.0 + number)
+    found = rates(made_up.write())
+    assert found.loc[0.1].tolist() == [50.0, 51.0]
+    assert found.columns.tolist() == [1, 2]

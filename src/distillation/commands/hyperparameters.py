@@ -58,7 +58,7 @@ def trainings(profile: str) -> Iterator[tuple[str, str, list[Configuration]]]:
 
 def _trained(config: Any) -> Any:
     """The net that is trained for a run: of a combination a specialist, of a measurement what it is made on."""
-    return next((getattr(config, name) for name in ("first", "student", "net") if hasattr(config, name)), config)
+    return next((getattr(config, name) for name in ("first", "model", "net") if hasattr(config, name)), config)
 
 
 def settings(config: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distillation.core.gradients import noise_to_signal
 from distillation.core.store import Configuration, Store
-from distillation.core.training import device, logits_of, train
+from distillation.core.training import device, train
 from distillation.mnist.nets import (
     Ensemble,
     Net,
@@ -28,49 +28,6 @@ from distillation.mnist.nets import (
     training_cases,
     training_labels,
 )
-
-
-@dataclass(frozen=True)
-class GradientNoise(Configuration):
-    """Per-case gradients of a net after its training, on `cases` of its transfer set.
-
-    student: how the net is trained first (one epoch); temperatures: those of the soft targets measured.
-    """
-
-    experiment: ClassVar[str] = "gradients"
-    has_tensors: ClassVar[bool] = False
-
-    student: Student
-    temperatures: tuple[float, ...] = (1.0, 2.0, 5.0, 20.0)
-    cases: int = 2000
-    seed: int = 0
-    threads: int = 1
-
-    def starts_from(self, store: Store) -> list[Configuration]:
-        """The student's teachers: the student itself is trained anew."""
-        return self.student.starts_from(store)
-
-    def run(self, store: Store) -> dict:
-        """Noise to signal of the per-case gradients: for the hard targets and for the soft ones at each temperature."""
-        student, data = self.student, load(self.student.dataset)
-        chosen = training_cases(data, student)
-        inputs = as_floats(data.train_images[chosen])
-        torch.manual_seed(student.seed)
-        model = build(student, data)
-        train(model, inputs, loss_of(student, data, chosen, store), student.optimisation)
-        few, inputs = chosen[: self.cases], inputs[: self.cases]
-        labels = training_labels(data, few)
-        hard = F.one_hot(labels, len(data.class_names)).float()
-        train_errors = errors(logits_of(model, inputs), labels)
-        model.cpu()
-        metrics = {"hard": noise_to_signal(model, inputs, hard, 1.0), "soft": []}
-        for temperature in self.temperatures:
-            soft = soft_targets(student.teacher, temperature, store)[few]
-            entropy = -(soft * soft.clamp_min(1e-30).log()).sum(1).mean().item()
-            row = noise_to_signal(model, inputs, soft, temperature)
-            metrics["soft"].append({"temperature": temperature, "entropy": entropy} | row)
-        metrics["train_errors"] = train_errors
-        return {"metrics": metrics, "history": []}
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ from distillation.core.sweep import Results
 from distillation.mnist import paper, plan
 from distillation.mnist.nets import Net, Student
 
-FIRST_EPOCH = 234  # steps
-
 
 class MnistResults(Results):
     """The results of the questions of `plan.plan`."""
@@ -25,26 +23,31 @@ class MnistResults(Results):
         """
         return pd.DataFrame([_row(config, self.store.metrics(config)) for config in self.configs(question)])
 
-    def errors(self, question: str, **where) -> list[float]:
-        """The errors of the runs of a question, one per seed, where columns have these values."""
+    def matching(self, question: str, **where) -> pd.DataFrame:
+        """The rows of a question where columns have these values."""
         runs = self[question]
         for column, value in where.items():
             runs = runs[runs[column] == value]
-        return runs["errors"].tolist()
+        return runs
+
+    def errors(self, question: str, **where) -> list[float]:
+        """Their errors, one per seed."""
+        return self.matching(question, **where)["errors"].tolist()
 
     def gradients(self) -> pd.DataFrame:
-        """Noise to signal of per-case gradients: seed, temperature (NaN: hard targets), entropy, ratio, percent.
+        """Noise to signal of gradients along each net's own training.
 
-        percent: of the measured cases, those that the net gets wrong.
+        Columns: targets, temperature (NaN: hard targets), seed, step, epochs (as many of its own), ratio and signal.
         """
         rows = []
-        for config in self.configs("gradient noise"):
-            metrics = self.store.metrics(config)
-            of = {"seed": config.seed, "percent": 100 * metrics["train_errors"] / config.cases}
-            rows.append(of | {"temperature": np.nan, "entropy": 0.0, "ratio": metrics["hard"]["ratio"]})
-            rows += [
-                of | {name: soft[name] for name in ("temperature", "entropy", "ratio")} for soft in metrics["soft"]
-            ]
+        for config in self.configs("gradients along training"):
+            soft = isinstance(config.net, Student)
+            of = {"targets": "soft" if soft else "hard", "temperature": config.net.temperature if soft else np.nan}
+            of["seed"], epoch = config.net.seed, config.steps[-1] / config.net.optimisation.epochs
+            for row in self.store.metrics(config)["along"]:
+                rows.append(
+                    of | {"epochs": row["step"] / epoch} | {name: row[name] for name in ("step", "ratio", "signal")}
+                )
         return pd.DataFrame(rows)
 
     def held_out_curves(self) -> pd.DataFrame:
@@ -110,9 +113,18 @@ def difference(a, b) -> Estimate:
     return Estimate(mean, mean - half, mean + half, values)
 
 
-def advantage(runs: MnistResults) -> float:
-    """Errors that distillation saves in the mean: the plain net's minus the distilled net's."""
-    return float(np.mean(runs.errors("plain")) - np.mean(runs.errors("distilled")))
+def by_length(runs: MnistResults, question: str) -> pd.DataFrame:
+    """The runs of a question beside those with the same transfer set that were trained for shorter ("length")."""
+    longest = runs[question]
+    shorter = runs["length"]
+    return pd.concat([shorter[shorter["omit"] == longest["omit"].iloc[0]], longest])
+
+
+def advantage_of_short(runs: MnistResults) -> float:
+    """Errors that distillation at T = 20 saves nets of the students' size in short trainings, in the mean."""
+    width = max(runs.profile.widths)
+    soft = runs.errors("temperature", width=width, temperature=paper.TRANSFER_TEMPERATURE)
+    return float(np.mean(runs.errors("plain, short")) - np.mean(soft))
 
 
 def transferred(runs: MnistResults) -> Estimate:
@@ -121,24 +133,22 @@ def transferred(runs: MnistResults) -> Estimate:
     return estimate(100 * (plain - np.array(runs.errors("distilled"))) / (plain - teacher))
 
 
-def gradient_ratio(runs: MnistResults, temperature: float = paper.TRANSFER_TEMPERATURE) -> Estimate:
-    """Noise to signal of the gradients of soft targets over that of the hard ones: geometric mean."""
-    found = runs.gradients()
-    hard = found[found["temperature"].isna()].set_index("seed")["ratio"]
-    soft = found[found["temperature"] == temperature].set_index("seed")["ratio"]
-    return ratio(soft, hard.loc[soft.index])
+def gradient_ratio(
+    runs: MnistResults, temperature: float = paper.TRANSFER_TEMPERATURE, first: float = 0, last: float = 1
+) -> Estimate:
+    """Noise to signal under soft targets over that under hard ones: geometric mean between two epochs, by seed."""
+    found = runs.gradients().query("@first <= epochs <= @last").assign(log=lambda table: np.log(table["ratio"]))
+    soft, hard = (np.exp(_of_kind(found, t).groupby("seed")["log"].mean()) for t in (temperature, None))
+    return ratio(soft, hard)
+
+
+def _of_kind(found: pd.DataFrame, temperature: float | None) -> pd.DataFrame:
+    return found[found["temperature"].isna() if temperature is None else found["temperature"] == temperature]
 
 
 def collapsed(runs: pd.DataFrame) -> pd.Series:
     """Whether each run has learnt next to nothing: it diverged, or is wrong on 85 % or more (chance: 90 %)."""
     return runs["percent"].isna() | (runs["percent"] >= 85)
-
-
-def largest_learning_rates(runs: MnistResults) -> pd.DataFrame:
-    """Per seed and kind of targets, the largest rate of the grid up to which errors stay under twice the best."""
-    groups = runs["learning rate"].groupby(["targets", "seed"])
-    rows = [{"targets": key[0], "seed": key[1], "largest": largest_usable(group)} for key, group in groups]
-    return pd.DataFrame(rows)
 
 
 def largest_usable(group: pd.DataFrame) -> float:
@@ -150,10 +160,27 @@ def largest_usable(group: pd.DataFrame) -> float:
     return group["learning_rate"].iloc[last]
 
 
-def learning_rate_ratio(runs: MnistResults) -> Estimate:
-    """Largest usable learning rate under soft targets over that under hard ones: geometric mean."""
-    found = largest_learning_rates(runs).pivot(index="seed", columns="targets", values="largest")
-    return ratio(found["soft"], found["hard"])
+def norm_ratio(runs: MnistResults, temperature: float) -> pd.Series:
+    """Norm of the gradient under soft targets over that under hard ones, before any training, by seed."""
+    start = runs.gradients().query("step == 0")
+    soft, hard = (_of_kind(start, t).set_index("seed")["signal"].pow(0.5) for t in (temperature, None))
+    return soft / hard
+
+
+def learning_rate_ratio(
+    runs: MnistResults, temperature: float = paper.TRANSFER_TEMPERATURE, equal: bool = True
+) -> Estimate:
+    """Largest usable learning rate under soft targets over that under hard ones: geometric mean.
+
+    equal: as if both losses were scaled to gradients of one norm at the start; a loss that is multiplied by a number
+    needs the learning rate divided by it.
+    """
+    table = runs["learning rate, held out"]
+    soft, hard = (
+        pd.Series({seed: largest_usable(group) for seed, group in _of_kind(table, t).groupby("seed")})
+        for t in (temperature, None)
+    )
+    return ratio(soft * norm_ratio(runs, temperature).loc[soft.index] if equal else soft, hard)
 
 
 def data_share(runs: MnistResults) -> Estimate:
@@ -219,58 +246,25 @@ def ensemble_difference(runs: MnistResults) -> Estimate:
     return estimate(pivot["geometric"] - pivot["arithmetic"])
 
 
+def errors_of_means(runs: MnistResults, mean: str) -> list[int]:
+    """The errors of the ensembles that leave one member out, by the mean taken of the others, in the members' order."""
+    return [runs.store.metrics(each)["errors"] for each in runs.configs("means") if each.ensemble.mean == mean]
+
+
+def ensemble_gain(runs: MnistResults) -> Estimate:
+    """Errors of the members of ensembles in the mean minus those of their arithmetic means."""
+    found = [runs.store.metrics(each) for each in runs.configs("means") if each.ensemble.mean == "arithmetic"]
+    return estimate([np.mean(each["members"]) - each["errors"] for each in found])
+
+
 # Of the plan in the making.
-
-
-def along(runs: MnistResults) -> pd.DataFrame:
-    """Noise to signal of gradients along each net's own training: targets, temperature, seed, step, ratio, signal."""
-    rows = []
-    for config in runs.configs("gradients along training"):
-        soft = isinstance(config.net, Student)
-        of = {"targets": "soft" if soft else "hard", "temperature": config.net.temperature if soft else np.nan}
-        for row in runs.store.metrics(config)["along"]:
-            rows.append(of | {"seed": config.net.seed} | {name: row[name] for name in ("step", "ratio", "signal")})
-    return pd.DataFrame(rows)
-
-
-def _of_kind(found: pd.DataFrame, temperature: float | None) -> pd.DataFrame:
-    return found[found["temperature"].isna() if temperature is None else found["temperature"] == temperature]
-
-
-def gradient_ratio_along(runs: MnistResults, temperature: float = paper.TRANSFER_TEMPERATURE) -> Estimate:
-    """Noise to signal under soft targets over that under hard ones: geometric mean over the first epoch, by seed."""
-    found = along(runs)
-    first = found[found["step"] <= FIRST_EPOCH].assign(log=lambda table: np.log(table["ratio"]))
-    soft, hard = (np.exp(_of_kind(first, t).groupby("seed")["log"].mean()) for t in (temperature, None))
-    return ratio(soft, hard)
-
-
-def learning_rate_ratio_on_equal_terms(
-    runs: MnistResults, temperature: float = paper.TRANSFER_TEMPERATURE, equal: bool = True
-) -> Estimate:
-    """Largest usable learning rate under soft targets over that under hard ones: geometric mean.
-
-    equal: as if both losses were scaled to gradients of one norm at the start; a loss that is multiplied by a number
-    needs the learning rate divided by it.
-    """
-    table = runs["learning rate, held out"]
-    largest = {
-        kind: pd.Series({seed: largest_usable(group) for seed, group in rows.groupby("seed")})
-        for kind, rows in (("hard", _of_kind(table, None)), ("soft", _of_kind(table, temperature)))
-    }
-    scale = 1.0
-    if equal:
-        start = along(runs).query("step == 0")
-        norms = [_of_kind(start, t).set_index("seed")["signal"].pow(0.5) for t in (temperature, None)]
-        scale = (norms[0] / norms[1]).loc[largest["soft"].index]
-    return ratio(largest["soft"] * scale, largest["hard"])
 
 
 def advantage_at(runs: MnistResults, width: int) -> float:
     """Errors that distillation at T = 20 saves nets of a width in the mean."""
-    plain = runs.errors("plain") if width == max(runs.profile.widths) else runs.errors("plain, narrower", width=width)
+    plain = pd.concat([runs["plain"], runs["plain, narrower"]]).groupby("width")["errors"].mean()[width]
     soft = runs.errors("temperature", width=width, temperature=paper.TRANSFER_TEMPERATURE)
-    return float(np.mean(plain) - np.mean(soft))
+    return float(plain - np.mean(soft))
 
 
 def bootstrapped_spread(runs: MnistResults, draws: int = 2000) -> tuple[int, Estimate]:
@@ -287,9 +281,3 @@ def bootstrapped_spread(runs: MnistResults, draws: int = 2000) -> tuple[int, Est
         mean = float(np.ptp(errors.mean(axis=0)))
         found.append((width, Estimate(mean, float(low), float(high_end), (mean,) * len(errors))))
     return max(found, key=lambda pair: pair[1].mean)
-
-
-def ensemble_gain(runs: MnistResults) -> Estimate:
-    """Errors of the members of ensembles in the mean minus those of their arithmetic means."""
-    metrics = [runs.store.metrics(each) for each in runs.configs("means") if each.ensemble.mean == "arithmetic"]
-    return estimate([np.mean(each["members"]) - each["errors"] for each in metrics])

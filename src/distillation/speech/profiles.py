@@ -70,10 +70,11 @@ class Profile:
     member: how the baselines are trained, which are the ensemble's members too; longer: the students of the paper's
     table, and nets on hard targets for as many steps; lengths: those that were tried, in the members'; more_speech:
     students on a larger transfer set; student: the students of every sweep.  rates: pairs of a temperature and a
-    learning rate that are tried; high_rate: the share of the learning rate that a student from `HIGH` temperatures on
-    bears.  small: hidden layers of the small student.  section6, section1: these sections.  headline_seeds: students of
-    the table; seeds: of all else.  headline_weight: of the hard targets of the table's students; other_weight: the
-    other that the paper's text may mean.  speeds: at which the larger transfer set repeats the training utterances.
+    learning rate that are tried; high_rate: the share of the learning rate that a student from `plan.HIGH` temperatures
+    on bears.  small: hidden layers of the small student.  section6, section1: these sections.  headline_seeds: students
+    of the table, and of their controls as far as `plan.CONTROLS` goes; seeds: of the sweeps.  headline_weight: of the
+    hard targets of the table's students; other_weight: the other that the paper's text may mean.  speeds: at which the
+    larger transfer set repeats the training utterances.
 
     Of a corpus that stands alone or beside another: regularised: baselines with dropout; resampled: members on
     resampled speech; hard_weights: those of a sweep; sizes: hidden layers and training of other nets.  beside: the
@@ -177,7 +178,7 @@ PAPER = dataclasses.replace(
     member=_epochs(2),
     longer=_epochs(4),
     lengths=(1, 2, 4),
-    student=_epochs(2),
+    student=_epochs(4),
     more_speech=_epochs(2),  # of three times the frames
     headline_seeds=10,
     seeds=5,
@@ -219,14 +220,14 @@ QUICK = dataclasses.replace(
     # In so few epochs the learning rate rises too fast for the paper profile's rate.
     longer=_epochs(8, learning_rate=0.05),
     lengths=(1, 2),
-    student=_epochs(3, learning_rate=0.05),
+    student=_epochs(6, learning_rate=0.05),
     more_speech=_epochs(2, learning_rate=0.05),
     ensemble_size=3,
     resampled=2,
     headline_seeds=2,
     seeds=2,
     temperatures=(1, 2, 5),
-    rates=((2, 0.05), (5, 0.05)),
+    rates=((1, 0.05), (2, 0.05), (5, 0.025), (5, 0.05)),
     hard_weights=(0, 0.5),
     sizes=(((128,) * 4, _epochs(4)),),
     section6=OF_QUICK,
@@ -259,11 +260,11 @@ SMOKE = dataclasses.replace(
     member=OF_SMOKE.full,
     regularised=_epochs(3, 256),
     longer=_epochs(6, 256),
-    student=_epochs(3, 256),
+    student=_epochs(4, 256),
     more_speech=_epochs(1, 256),
     ensemble_size=2,
     temperatures=(1, 2),
-    rates=((2, 0.05),),
+    rates=((1, 0.1), (2, 0.1)),
     small=(32, 32),
     sizes=(((32, 32, 32), _epochs(1, 256)),),
     section6=OF_SMOKE,

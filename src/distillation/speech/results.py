@@ -174,6 +174,12 @@ def kept_by_length(runs: SpeechResults) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rates(runs: SpeechResults) -> pd.DataFrame:
+    """Frame accuracy on development after short trainings: a row per learning rate, a column per temperature."""
+    tried = runs["learning rate"].astype({"development_frame_accuracy": float})
+    return tried.pivot(index="learning_rate", columns="temperature", values="development_frame_accuracy")
+
+
 def best_temperatures(runs: SpeechResults) -> tuple[float, tuple[float, ...]]:
     """The temperature with the best frame accuracy on the development split, and all that cannot be told from it."""
     return _best(runs["temperature"], "temperature")
