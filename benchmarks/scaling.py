@@ -153,8 +153,8 @@ def training_rate() -> float:
 
     From its record, with all that is no matrix product: reading, evaluation, the optimiser.
     """
-    profile = profiles.PAPER
-    (config,) = [net for net in speech_plan.section4(profile)["sizes"] if net.hidden == SIZES[1:-1]]
+    profile = profiles.AN4
+    (config,) = [net for net in speech_plan.on_words(profile)["sizes"] if net.hidden == SIZES[1:-1]]
     record = Store.of(profile.name).read(config)
     frames = record["metrics"]["steps"] * config.optimisation.batch_size
     return 6 * record["metrics"]["parameters"] * frames / record["seconds"] / config.threads
@@ -162,7 +162,7 @@ def training_rate() -> float:
 
 def costs(per_core: dict[str, float]) -> pd.DataFrame:
     """FLOPs of each part of section 4 at its original size, and the time they take at each rate."""
-    one = 6 * parameters() * FRAMES * profiles.PAPER.member.epochs
+    one = 6 * parameters() * FRAMES * profiles.AN4.member.epochs
     outputs = 2 * parameters() * FRAMES * MEMBERS
     parts = {
         "one model": one,

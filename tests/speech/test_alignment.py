@@ -15,7 +15,7 @@ from distillation.core.training import Diverged, Optimisation
 from distillation.speech import alignment
 from distillation.speech.alignment import Alignment, fold_of
 from distillation.speech.data import Utterance
-from distillation.speech.profiles import PAPER, SMOKE
+from distillation.speech.profiles import AN4, SMOKE
 from distillation.speech.recogniser.corpus import PARTS, Corpus, Part
 from distillation.speech.recogniser.corpus import corpus as corpus_of
 from distillation.speech.recogniser.filterbanks import Features, windows_of
@@ -260,7 +260,7 @@ def test_few_minutes_of_speech_are_aligned_much_as_all_of_it() -> None:
     part = corpus_of(SMOKE.dataset)["test"]
     states, labels = alignment.by_mixtures(SMOKE.alignment, corpus_of(SMOKE.dataset))
     store = Store(PUBLISHED / "records")
-    published, told = alignment.read(PAPER.alignment, store), store.metrics(PAPER.alignment)["test_utterances"]
+    published, told = alignment.read(AN4.alignment, store), store.metrics(AN4.alignment)["test_utterances"]
     each = published.of["test"].split([utterance["frames"] for utterance in told])
     by_name = dict(zip((utterance["name"] for utterance in told), each, strict=True))
     phones = [published.states.phones[n] for utterance in part.utterances for n in by_name[utterance.name].tolist()]

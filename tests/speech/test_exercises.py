@@ -57,7 +57,7 @@ def log_probability(words: tuple[str, ...], loop: WordLoop) -> float:
 
 
 def test_a_heavier_language_model_makes_words_likelier_until_they_leave_the_sound() -> None:
-    runs, speech = results("paper"), corpus("an4 (embedded)")
+    runs, speech = results("paper").of_words, corpus("an4 (embedded)")
     labels, config = alignment.read(runs.profile.alignment, runs.store), runs.configs("distilled")[0]
     net = nets.build(config, len(labels.states))
     net.load_state_dict(load_file(runs.folder / "models" / "acoustic_distilled.safetensors"))
