@@ -55,7 +55,7 @@ def along(config: Configuration) -> dict:
 def at_rate(config: Configuration) -> dict:
     """Soft targets bear the second rate of the grid, labels the first; on equal terms it is four times theirs."""
     usable = 1 if isinstance(config, Student) else 0
-    rates = (PUBLISHED if len(config.hidden) and config.hidden[0] < 100 else MADE).learning_rates
+    rates = (PUBLISHED if config.hidden[0] < 100 else MADE).learning_rates
     place = rates.index(config.optimisation.learning_rate)
     return wrong(100 if place <= usable else 5_000, 0)(config)
 
@@ -81,7 +81,7 @@ TOLD: dict[str, Metrics] = {
     "no 3s": corrected(206, 133, 109, 14),
     "only 7s and 8s": corrected(4730, 4700, 1320, 1000),
     "hard weight, held out": lambda c: wrong(100 + 100 * abs(c.hard_weight - 0.05))(c),
-    "unlabelled": lambda c: wrong(90)(c),
+    "unlabelled": wrong(90),
     "half, hard targets": wrong(180),
     "ensemble": wrong(70),
     "means": lambda c: {"errors": 60, "evaluated": 10_000, "members": [66, 67]},
